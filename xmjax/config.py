@@ -1,0 +1,385 @@
+"""The configuration: frozen dataclasses, built and validated once from the ConfigDict a config file returns.
+
+Every field of every config is named, typed and explained here. ``configs/*.py`` choose values.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from xmjax.errors import UserError
+from xmjax.registry import suggest
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """One stream of records.
+
+    Attributes:
+      source: registered source: "playroom", "folder", "stamps", "tfds", or "none" for a stream that is left out.
+      name: first part of the stream's metric names; "" takes the source's own name.
+      root: directory of the data, for sources that read files.
+      grade: of the playroom, "easy" or "cluttered".
+      metadata: file that lists the records of a folder; "" looks for metadata.jsonl and metadata.csv.
+      file_column: column of the image's path.
+      text_column: column of the captions; "" looks for text, caption and captions.
+      image_feature: for tfds, the feature of the image.
+      text_feature: for tfds, the feature of the text; may be a path such as "captions/text".
+      builder: for tfds, the name of the data set, such as "coco_captions" or "mnist:3.0.1".
+      train_split: for tfds, the split to train on.
+      validation_split: for tfds, the split to evaluate on.
+      languages: languages to use; empty takes all there are.
+      validation_fraction: share of a folder's records that is held out, chosen by a hash of the record's id.
+      fit: how an image becomes a square: "stretch", "crop" or "pad".
+      captions: captions drawn for a record in every step.
+      max_unreadable: share of the records that may be unreadable before the run stops.
+      prefetch: batches made ahead by the loader's thread.
+    """
+
+    source: str = "none"
+    name: str = ""
+    root: str = ""
+    grade: str = "easy"
+    metadata: str = ""
+    file_column: str = "file_name"
+    text_column: str = ""
+    image_feature: str = "image"
+    text_feature: str = "label"
+    builder: str = ""
+    train_split: str = "train"
+    validation_split: str = "test"
+    languages: tuple[str, ...] = ()
+    validation_fraction: float = 0.1
+    fit: str = "stretch"
+    captions: int = 2
+    max_unreadable: float = 0.01
+    prefetch: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig:
+    """The text half of the model.
+
+    Attributes:
+      embedder: registered text embedder: "bytes" or "ngram".
+      max_bytes: bytes of a text; longer ones are cut between characters.
+      downsample: bytes a token, for embedders that shorten the sequence.
+      ngrams: sizes of the hashed n-grams.
+      buckets: rows of each n-gram table.
+      unimodal_layers: transformer layers before fusion.
+    """
+
+    embedder: str = "ngram"
+    max_bytes: int = 64
+    downsample: int = 4
+    ngrams: tuple[int, ...] = (2, 3, 4)
+    buckets: int = 4096
+    unimodal_layers: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageConfig:
+    """The image half of the model.
+
+    Attributes:
+      embedder: registered image embedder: "pixels" or "file".
+      size: side of the square image in pixels.
+      patch: side of a token's square in pixels.
+      table: width of the table that embeds a pixel's byte.
+      stem: width of the first of the overlapping convolutions before the patches; 0 projects patches directly.
+      max_file_bytes: length of a file's byte string, for the "file" embedder.
+      file_kernel: kernel of the strided convolution over a file's bytes; its stride is half of it.
+      unimodal_layers: transformer layers before fusion.
+    """
+
+    embedder: str = "pixels"
+    size: int = 32
+    patch: int = 8
+    table: int = 4
+    stem: int = 0
+    max_file_bytes: int = 4096
+    file_kernel: int = 32
+    unimodal_layers: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The crossmodal transformer.
+
+    Attributes:
+      width: of every token.
+      heads: attention heads.
+      mlp_ratio: hidden width of a layer's MLP over the width.
+      fusion: registered kind of fusion: "merged".
+      fusion_layers: layers in which modalities see each other; 0 is late fusion.
+      decoder_layers: layers of the byte decoder.
+      embedding: width of the pooled vectors of the towers.
+      attention: implementation of attention: "auto", "xla" or "cudnn".
+      remat: what the backward pass computes again: "none", "full" or "dots" (all but matrix products).
+      unroll: layers unrolled in the scan over a stack; more compiles longer and can run faster.
+      text: the text embedder and its layers.
+      image: the image embedder and its layers.
+      others: further modality -> {"embedder", "unimodal_layers", and what its embedder reads}.
+    """
+
+    width: int = 128
+    heads: int = 4
+    mlp_ratio: float = 4.0
+    fusion: str = "merged"
+    fusion_layers: int = 2
+    decoder_layers: int = 2
+    embedding: int = 128
+    attention: str = "auto"
+    remat: str = "none"
+    unroll: int = 1
+    text: TextConfig = TextConfig()
+    image: ImageConfig = ImageConfig()
+    others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def modalities(self) -> dict[str, Any]:
+        """Options of every modality, in the order of their tokens in a fused sequence; text is last."""
+        others = {name: types.SimpleNamespace(**options) for name, options in sorted(self.others.items())}
+        return {"image": self.image, **others, "text": self.text}
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimizer and its schedule.
+
+    Attributes:
+      name: "adamw" or "muon" (matrices by Muon, everything else by AdamW).
+      learning_rate: peak of the schedule.
+      warmup: steps of linear warm-up.
+      decay: "cosine" to `final`, "linear" to `final`, or "constant".
+      final: last learning rate over the peak.
+      weight_decay: decoupled; not applied to vectors, biases, tables and temperatures.
+      b1: decay of the first moment.
+      b2: decay of the second moment.
+      clip: largest global norm of the gradient; 0 does not clip.
+      accumulate: microbatches a step.
+      ema: decay of the averaged parameters used for evaluation; 0 keeps none.
+    """
+
+    name: str = "adamw"
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    decay: str = "cosine"
+    final: float = 0.0
+    weight_decay: float = 0.05
+    b1: float = 0.9
+    b2: float = 0.98
+    clip: float = 1.0
+    accumulate: int = 1
+    ema: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How devices are laid out. The product is the number of devices; one entry may be -1 and takes the rest.
+
+    Attributes:
+      data: replicas that see different rows.
+      fsdp: devices that share the rows and split the parameters.
+      tensor: devices that split heads and hidden units.
+    """
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class GuardConfig:
+    """What happens when a step goes wrong.
+
+    Attributes:
+      sigma: a loss this many standard deviations above its running mean is not applied; 0 accepts every finite loss.
+      window: steps over which mean and deviation are averaged, and before which nothing is judged.
+      patience: skipped steps in a row after which the run stops.
+    """
+
+    sigma: float = 6.0
+    window: int = 100
+    patience: int = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """What is measured.
+
+    Attributes:
+      names: registered evaluators.
+      every: steps between evaluations; 0 evaluates at the end only.
+      items: items of each evaluator.
+      pool: items that a retrieval query is ranked among.
+      batch_size: rows of an evaluation batch.
+      examples: examples of right and of wrong answers that the report shows.
+    """
+
+    names: tuple[str, ...] = ("fill", "retrieval", "caption")
+    every: int = 0
+    items: int = 500
+    pool: int = 100
+    batch_size: int = 100
+    examples: int = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A run.
+
+    Attributes:
+      name: of the run; its default workdir is runs/<name>.
+      seed: of parameters, data order and masks.
+      steps: updates.
+      batch_size: records a step, over all devices.
+      precision: of matrix products: "auto" (float32 on a CPU, bfloat16 elsewhere), "float32" or "bfloat16".
+      log_every: steps between lines of metrics.jsonl.
+      save_every: steps between checkpoints; 0 saves at the end only.
+      keep: newest checkpoints that are kept.
+      wandb: project of Weights & Biases to log to; "" logs to files only.
+      data: the stream of image-caption pairs.
+      frame_audio: the stream of frame-audio pairs.
+      objectives: registered objective -> its options (weight, schedule and its own).
+      model: the model.
+      optimizer: the optimizer.
+      mesh: the devices.
+      guard: what to do with steps that go wrong.
+      evaluation: what to measure.
+    """
+
+    name: str = "base"
+    seed: int = 0
+    steps: int = 1000
+    batch_size: int = 64
+    precision: str = "auto"
+    log_every: int = 20
+    save_every: int = 0
+    keep: int = 2
+    wandb: str = ""
+    data: DataConfig = DataConfig()
+    frame_audio: DataConfig = DataConfig()
+    objectives: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    model: ModelConfig = ModelConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    mesh: MeshConfig = MeshConfig()
+    guard: GuardConfig = GuardConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+
+def default() -> ConfigDict:
+    """All fields at their defaults, as the ConfigDict that config files start from. No objective is chosen."""
+    return ConfigDict(dataclasses.asdict(Config()))
+
+
+def build(values: ConfigDict | Mapping[str, Any]) -> Config:
+    """The validated configuration.
+
+    Raises:
+      UserError: a field is unknown, has the wrong type or a value that cannot work.
+    """
+    from xmjax.objectives import OBJECTIVES  # objectives declare their own options, and import this module
+
+    values = values.to_dict() if isinstance(values, ConfigDict) else dict(values)
+    config = _build(Config, values, "config")
+    objectives = {}
+    for name, options in sorted(config.objectives.items()):
+        if not isinstance(options, Mapping):
+            raise UserError(f"config.objectives.{name} must hold the objective's options, got {options!r}")
+        objectives[name] = _build(OBJECTIVES[name].Options, options, f"config.objectives.{name}")
+    config = dataclasses.replace(config, objectives=objectives)
+    _validate(config)
+    return config
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Plain nested values, as they are written to config.json; `build` takes them back."""
+    return dataclasses.asdict(config)
+
+
+def _build(cls: type, values: Mapping[str, Any], where: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        if key not in hints:
+            raise UserError(f"unknown config field {where}.{key}: {suggest(key, hints)}")
+    return cls(**{key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise UserError(f"{where} must be a group of fields, got {value!r}")
+        return _build(typing.cast(type, hint), value, where)
+    origin = typing.get_origin(hint)
+    if origin is tuple:
+        item = typing.get_args(hint)[0]
+        if isinstance(value, str) or not isinstance(value, list | tuple):
+            raise UserError(f"{where} must be a tuple, got {value!r}; write it as ('a', 'b')")
+        return tuple(_convert(item, v, where) for v in value)
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise UserError(f"{where} must be a group of fields, got {value!r}")
+        return dict(value)
+    if isinstance(hint, types.UnionType) or hint is Any:
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise UserError(f"{where} must be of type {hint.__name__}, got {value!r}")
+    return value
+
+
+def _validate(config: Config) -> None:
+    def check(ok: bool, field: str, value: Any, remedy: str) -> None:
+        if not ok:
+            raise UserError(f"config.{field}={value!r}: {remedy}")
+
+    def one_of(field: str, value: str, *choices: str) -> None:
+        check(value in choices, field, value, f"choose one of {', '.join(choices)}")
+
+    model, optimizer = config.model, config.optimizer
+    for field in ("steps", "batch_size", "log_every", "keep"):
+        check(getattr(config, field) >= 1, field, getattr(config, field), "must be at least 1")
+    one_of("precision", config.precision, "auto", "float32", "bfloat16")
+    one_of("model.attention", model.attention, "auto", "xla", "cudnn")
+    one_of("model.remat", model.remat, "none", "full", "dots")
+    one_of("optimizer.name", optimizer.name, "adamw", "muon")
+    one_of("optimizer.decay", optimizer.decay, "cosine", "linear", "constant")
+    check(model.width % model.heads == 0, "model.heads", model.heads, f"must divide model.width={model.width}")
+    image = model.image
+    check(image.size % image.patch == 0, "model.image.patch", image.patch, f"must divide image.size={image.size}")
+    text = model.text
+    check(
+        text.max_bytes % text.downsample == 0,
+        "model.text.downsample",
+        text.downsample,
+        f"must divide text.max_bytes={text.max_bytes}",
+    )
+    for modality, layers in (("text", text.unimodal_layers), ("image", image.unimodal_layers)):
+        check(
+            layers + model.fusion_layers >= 1,
+            f"model.{modality}.unimodal_layers",
+            layers,
+            "there is no layer at all; raise it or model.fusion_layers",
+        )
+    check(optimizer.learning_rate > 0, "optimizer.learning_rate", optimizer.learning_rate, "must be positive")
+    check(
+        config.batch_size % optimizer.accumulate == 0,
+        "optimizer.accumulate",
+        optimizer.accumulate,
+        f"must divide batch_size={config.batch_size}",
+    )
+    check(bool(config.objectives), "objectives", {}, "name at least one objective, such as fill")
+    check(
+        config.data.source != "none" or config.frame_audio.source != "none",
+        "data.source",
+        "none",
+        "every stream is left out; choose a source for at least one",
+    )
+    for stream in ("data", "frame_audio"):
+        check(getattr(config, stream).captions >= 1, f"{stream}.captions", 0, "must be at least 1")

@@ -1,0 +1,1 @@
+"""Sources of records, the playroom, masks, and the pipeline that turns (seed, step) into a batch."""

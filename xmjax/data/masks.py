@@ -1,0 +1,80 @@
+"""What the loader makes of a caption: ids, masked words, and prompted sequences for the decoder."""
+
+import numpy as np
+from jaxtyping import UInt16
+
+from xmjax import vocab
+from xmjax.data.source import Caption, Word
+from xmjax.data.words import words
+
+
+def text_ids(text: str, length: int) -> UInt16[np.ndarray, " L"]:
+    """Bytes of a text as ids, cut between characters or padded to ``length``."""
+    return vocab.padded(vocab.truncate(text.encode(), length), length)
+
+
+def caption_words(caption: Caption) -> tuple[Word, ...]:
+    """What may be masked in a caption: the words its source names, else those that whitespace and script tell."""
+    return words(caption.text) if caption.words is None else caption.words
+
+
+def mask_words(
+    caption: Caption, rng: np.random.Generator, spans: int, rate: float, max_span_bytes: int, length: int
+) -> tuple[UInt16[np.ndarray, " L"], UInt16[np.ndarray, "S W"]]:
+    """Masks whole words drawn at random.
+
+    Args:
+      caption: what to mask.
+      rng: randomness of the record.
+      spans: largest number of words.
+      rate: share of the words, rounded, at least one.
+      max_span_bytes: longer words are not masked.
+      length: of the masked text.
+
+    Returns:
+      The masked text, and for every span the decoder's sequence sentinel, bytes, EOS, padded to max_span_bytes + 2.
+    """
+    data = vocab.truncate(caption.text.encode(), length)
+    usable = [w for w in caption_words(caption) if w.end <= len(data) and w.end - w.start <= max_span_bytes]
+    count = min(spans, max(1, round(rate * len(usable))), len(usable))
+    chosen = sorted(rng.permutation(len(usable))[:count].tolist())
+    return fill_arrays(data, [usable[i] for i in chosen], spans, max_span_bytes, length)
+
+
+def fill_arrays(
+    data: bytes, chosen: list[Word], spans: int, max_span_bytes: int, length: int
+) -> tuple[UInt16[np.ndarray, " L"], UInt16[np.ndarray, "S W"]]:
+    """The masked text and the sequences of its masked words; see `mask_words`."""
+    masked = np.full(length + spans, vocab.PAD, np.uint16)
+    sequences = np.full((spans, max_span_bytes + 2), vocab.PAD, np.uint16)
+    ids = np.frombuffer(data, np.uint8)
+    at, last = 0, 0
+    for i, word in enumerate(chosen):
+        n = word.start - last
+        masked[at : at + n] = ids[last : word.start]
+        masked[at + n] = vocab.sentinel(i)
+        at, last = at + n + 1, word.end
+        n = word.end - word.start
+        sequences[i, 0] = vocab.sentinel(i)
+        sequences[i, 1 : n + 1] = ids[word.start : word.end]
+        sequences[i, n + 1] = vocab.EOS
+    masked[at : at + len(ids) - last] = ids[last:]
+    return masked[:length], sequences
+
+
+def prompt_of(caption: Caption) -> str:
+    """What the decoder is told before it writes: language and style, as far as they are known."""
+    return " ".join(part for part in (caption.language, caption.style) if part)
+
+
+def prompted(caption: Caption, max_prompt_bytes: int, length: int) -> UInt16[np.ndarray, " L"]:
+    """The decoder's sequence BOS prompt SEP caption EOS, padded to max_prompt_bytes + length + 3."""
+    prompt = vocab.truncate(prompt_of(caption).encode(), max_prompt_bytes)
+    text = vocab.truncate(caption.text.encode(), length)
+    ids = np.full(max_prompt_bytes + length + 3, vocab.PAD, np.uint16)
+    ids[0] = vocab.BOS
+    ids[1 : len(prompt) + 1] = np.frombuffer(prompt, np.uint8)
+    ids[len(prompt) + 1] = vocab.SEP
+    ids[len(prompt) + 2 : len(prompt) + len(text) + 2] = np.frombuffer(text, np.uint8)
+    ids[len(prompt) + len(text) + 2] = vocab.EOS
+    return ids

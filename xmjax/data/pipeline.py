@@ -1,0 +1,192 @@
+"""From (seed, step) to a batch: the order of records, substitution of bad ones, and the stream of batches.
+
+The stream is a random-access map from step to batch, so its whole state is one integer, the next step. Each process
+makes the contiguous rows of the global batch that its devices hold; nothing depends on how many processes there are.
+"""
+
+import dataclasses
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import grain
+import numpy as np
+
+from xmjax import vocab
+from xmjax.config import Config, DataConfig
+from xmjax.data.masks import text_ids
+from xmjax.data.source import Caption, Record, Source, Unreadable
+from xmjax.errors import UserError
+
+STREAMS = {"image_text": "data", "frame_audio": "frame_audio"}
+"""Name of a stream in a batch -> field of the config that describes it."""
+
+ATTEMPTS = 100
+"""Records tried in the place of an unreadable one."""
+
+Batch = dict[str, dict[str, np.ndarray]]
+Features = Callable[["Example"], dict[str, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """What an objective makes its arrays from.
+
+    Attributes:
+      record: the record.
+      captions: those drawn for this step; as many as the stream's config says.
+      rng: randomness of this position in the stream.
+    """
+
+    record: Record
+    captions: tuple[Caption, ...]
+    rng: np.random.Generator
+
+
+class Quarantine:
+    """Unreadable records met so far, by name, and the budget for them."""
+
+    def __init__(self, name: str, budget: int):
+        self.name = name
+        self.budget = budget
+        self.reasons: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def add(self, bad: Unreadable) -> None:
+        """Counts a record once.
+
+        Raises:
+          UserError: there are more than the budget allows.
+        """
+        with self._lock:
+            self.reasons[bad.id] = bad.reason
+            if len(self.reasons) <= self.budget:
+                return
+            named = "; ".join(f"{id}: {reason}" for id, reason in sorted(self.reasons.items())[:3])
+            raise UserError(
+                f"{len(self.reasons)} records of {self.name} cannot be read, the budget is {self.budget}: {named}. "
+                "Repair or remove them, or raise config.data.max_unreadable"
+            )
+
+
+class Stream:
+    """One stream of a batch: records in the seed's order, as arrays.
+
+    Attributes:
+      source: where records come from.
+      quarantine: its unreadable records.
+    """
+
+    def __init__(self, config: Config, name: str, source: Source, features: Sequence[Features]):
+        self.config = config
+        self.options: DataConfig = getattr(config, STREAMS[name])
+        self.name = name
+        self.source = source
+        self.features = features
+        self.quarantine = Quarantine(source.name, int(self.options.max_unreadable * len(source)))
+        self._seed = _seed(config.seed, name)
+
+    def indices(self, positions: Sequence[int]) -> list[int]:
+        """Indices of the records at positions of the endless stream: a new permutation every epoch."""
+        size = len(self.source)
+        shuffle = grain.experimental.index_shuffle
+        return [
+            shuffle(position % size, max_index=size - 1, seed=(self._seed + position // size) % 2**32, rounds=4)
+            for position in positions
+        ]
+
+    def records(self, positions: Sequence[int]) -> list[Record]:
+        """Readable records at positions; a bad one is replaced by one that (seed, position, attempt) determines."""
+        found = self.source.read(self.indices(positions))
+        return [
+            record if isinstance(record, Record) else self._substitute(record, position)
+            for record, position in zip(found, positions, strict=True)
+        ]
+
+    def _substitute(self, bad: Unreadable, position: int) -> Record:
+        for attempt in range(ATTEMPTS):
+            self.quarantine.add(bad)
+            index = int(np.random.default_rng((self._seed, position, attempt)).integers(len(self.source)))
+            record = self.source.read([index])[0]
+            if isinstance(record, Record):
+                return record
+            bad = record
+        raise UserError(f"no readable record of {self.source.name} was found in {ATTEMPTS} tries")
+
+    def batch(self, positions: Sequence[int]) -> dict[str, np.ndarray]:
+        """Arrays of the records at positions, one row each."""
+        rows = [
+            self.row(record, np.random.default_rng((self._seed, position)))
+            for record, position in zip(self.records(positions), positions, strict=True)
+        ]
+        return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+
+    def row(self, record: Record, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Arrays of one record: its modalities, its captions, and what the objectives ask for."""
+        arrays: dict[str, np.ndarray] = {"id": stable_id(record.id), **record.extra}
+        if record.file is not None:
+            arrays["image"] = vocab.padded(record.file, self.config.model.image.max_file_bytes)
+        elif record.image is not None:
+            arrays["image"] = record.image
+        if record.audio is not None:
+            arrays["audio"] = record.audio
+        captions = draw(record.captions, self.options.captions, rng)
+        if captions:
+            arrays["text"] = np.stack([text_ids(c.text, self.config.model.text.max_bytes) for c in captions])
+            arrays["caption_id"] = np.array([stable_id(c.text) for c in captions])
+        example = Example(record, captions, rng)
+        for features in self.features:
+            arrays |= features(example)
+        return arrays
+
+
+def stable_id(text: str) -> np.int32:
+    """A hash of a name that is the same in every process."""
+    return np.frombuffer(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).digest(), np.int32)[0]
+
+
+def draw(captions: Sequence[Caption], count: int, rng: np.random.Generator) -> tuple[Caption, ...]:
+    """``count`` captions of a record, different ones as long as there are enough."""
+    if not captions or len(captions) == count:
+        return tuple(captions)
+    order = rng.permutation(len(captions)).tolist()
+    return tuple(captions[order[i % len(order)]] for i in range(count))
+
+
+def _seed(seed: int, name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=4).digest(), "little")
+
+
+class Batches:
+    """The stream of batches from a step on.
+
+    Attributes:
+      streams: by name.
+      rows: rows of the global batch that this process makes.
+    """
+
+    def __init__(self, config: Config, streams: Mapping[str, Stream], rows: slice):
+        self.config = config
+        self.streams = streams
+        self.rows = rows
+
+    def at(self, step: int) -> Batch:
+        """This process's rows of a step's batch."""
+        first = step * self.config.batch_size
+        positions = range(first + self.rows.start, first + self.rows.stop)
+        return {name: stream.batch(positions) for name, stream in self.streams.items()}
+
+    def start(self, step: int) -> Iterator[Batch]:
+        """Batches of ``step``, ``step + 1``, ... to the end of the run, made ahead by a thread. Close it when done."""
+        prefetch = max((s.options.prefetch for s in self.streams.values()), default=0)
+        dataset = grain.MapDataset.range(self.config.steps).map(self.at)
+        reading = grain.ReadOptions(num_threads=min(1, prefetch), prefetch_buffer_size=prefetch)
+        iterator = dataset.to_iter_dataset(reading).__iter__()
+        iterator.set_state({"next_index": step})
+        return iterator
+
+
+def manifest(streams: Mapping[str, Stream]) -> dict[str, Any]:
+    """What identifies the data of a run."""
+    return {name: stream.source.manifest() for name, stream in streams.items()}

@@ -1,0 +1,36 @@
+"""A procedural world of toys with known truth: scenes, captions in two languages, and their meaning."""
+
+from xmjax.data.playroom.language import ALL_STYLES, STYLES, Meaning, Phrase, PlayCaption, captions, compose
+from xmjax.data.playroom.lexicon import GLOSSES, HOMOGRAPHS, LANGUAGES, NAMES
+from xmjax.data.playroom.render import render
+from xmjax.data.playroom.source import Playroom
+from xmjax.data.playroom.truth import candidates, describes, fills
+from xmjax.data.playroom.world import COLORS, HELDOUT, KINDS, RELATIONS, SIZES, VERSION, Scene, Toy, relations
+
+__all__ = [
+    "ALL_STYLES",
+    "COLORS",
+    "GLOSSES",
+    "HELDOUT",
+    "HOMOGRAPHS",
+    "KINDS",
+    "LANGUAGES",
+    "NAMES",
+    "RELATIONS",
+    "SIZES",
+    "STYLES",
+    "VERSION",
+    "Meaning",
+    "Phrase",
+    "PlayCaption",
+    "Playroom",
+    "Scene",
+    "Toy",
+    "candidates",
+    "captions",
+    "compose",
+    "describes",
+    "fills",
+    "relations",
+    "render",
+]

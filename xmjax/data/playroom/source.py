@@ -1,0 +1,115 @@
+"""The playroom as a source of records."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xmjax.data.playroom import language, lexicon, world
+from xmjax.data.playroom.render import render
+from xmjax.data.source import Record, Source, Unreadable
+
+_SIZES = {"train": 2**31, "val": 2**20, "test": 2**20, "heldout": 2**20}
+
+
+class Playroom(Source):
+    """Scenes of toys with captions, made when asked for.
+
+    Each caption has a wording drawn from ``styles``, but where that has nothing true to say: a scene with a single toy
+    is always described in style "one", and one without a clear relation (in clutter) in style "list". For retrieval,
+    ask for ``styles=("pair",)`` and take the first caption.
+    """
+
+    name = "playroom"
+
+    def __init__(
+        self,
+        split: str = "train",
+        grade: str = "easy",
+        image_size: int = 32,
+        languages: Sequence[str] = lexicon.LANGUAGES,
+        captions_per_record: int = 2,
+        styles: Sequence[str] = language.STYLES,
+        size: int | None = None,
+    ) -> None:
+        """Names the part of the world to show.
+
+        Args:
+          split: "train", "val", "test", or "heldout", where every scene has a combination of kind and colour that the
+            others never show.
+          grade: "easy" or "cluttered".
+          image_size: pixels along each side, 32 to 64.
+          languages: languages of the captions; caption k of a record is in language k modulo their number.
+          captions_per_record: number of captions of each record.
+          styles: wordings, one of which is drawn for each caption.
+          size: number of records, None for as many as the split has.
+
+        Raises:
+          ValueError: where an argument is not one of these.
+        """
+        for label, values, known in (
+            ("split", (split,), world.SPLITS),
+            ("grade", (grade,), world.GRADES),
+            ("language", languages, lexicon.LANGUAGES),
+            ("style", styles, language.ALL_STYLES),
+        ):
+            for value in values:
+                if value not in known:
+                    raise ValueError(f"playroom: unknown {label} {value!r}; choose from {', '.join(known)}")
+        if not 32 <= image_size <= 64:
+            raise ValueError(f"playroom: image_size is {image_size}; it must be from 32 to 64 pixels")
+        if captions_per_record < 0:
+            raise ValueError(f"playroom: captions_per_record is {captions_per_record}; it must not be negative")
+        if captions_per_record and not (languages and styles):
+            raise ValueError("playroom: captions need at least one language and one style")
+        size = _SIZES[split] if size is None else size
+        if not 0 <= size <= _SIZES[split]:
+            raise ValueError(f"playroom: size is {size}; split {split!r} has {_SIZES[split]} records")
+        self.split = split
+        self.grade = grade
+        self.image_size = image_size
+        self.languages = tuple(languages)
+        self.captions_per_record = captions_per_record
+        self.styles = tuple(styles)
+        self._size = size
+        # Bits of the seed: index (32), grade (4), split (4), version of the world.
+        part = (world.VERSION << 8) | (world.SPLITS.index(split) << 4) | world.GRADES.index(grade)
+        self._seed = part << 32
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return self._size
+
+    def read(self, indices: Sequence[int]) -> list[Record | Unreadable]:
+        """Records at ``indices``, in order, with uint8 images [image_size, image_size, 3] and the scene as truth."""
+        return [self._read(int(index)) for index in indices]
+
+    def _read(self, index: int) -> Record | Unreadable:
+        if not 0 <= index < self._size:
+            return Unreadable(f"{self.split}/{index}", f"index is outside the {self._size} records of the split")
+        draws = world.uniforms(np.random.Generator(np.random.PCG64(self._seed + index)))
+        scene = world.sample(draws, self.grade, self.image_size, heldout=self.split == "heldout")
+        captions = tuple(
+            language.draw_caption(
+                scene,
+                self.languages[number % len(self.languages)],
+                self.styles[int(next(draws) * len(self.styles))],
+                draws,
+            )
+            for number in range(self.captions_per_record)
+        )
+        return Record(f"{self.split}/{index}", captions, render(scene), truth=scene)
+
+    def manifest(self) -> dict[str, Any]:
+        """Everything that the records follow from."""
+        return {
+            "name": self.name,
+            "version": world.VERSION,
+            "split": self.split,
+            "grade": self.grade,
+            "image_size": self.image_size,
+            "languages": list(self.languages),
+            "captions_per_record": self.captions_per_record,
+            "styles": list(self.styles),
+            "size": self._size,
+        }

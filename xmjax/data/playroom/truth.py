@@ -1,0 +1,87 @@
+"""What is true: whether a caption fits a scene, and which words could stand in place of a masked one."""
+
+import dataclasses
+
+from xmjax.data.playroom.language import Meaning, Phrase, PlayCaption, compose
+from xmjax.data.playroom.lexicon import KINDS_OF
+from xmjax.data.playroom.world import COLORS, RELATIONS, SIZES, Scene, Toy, relations
+
+
+def describes(caption: PlayCaption, scene: Scene) -> bool:
+    """Whether a caption is true of a scene."""
+    return _true(caption.meaning, caption.language, scene)
+
+
+def _fits(phrase: Phrase, language: str, toy: Toy) -> bool:
+    return (
+        toy.kind in KINDS_OF[language][phrase.word]
+        and phrase.color in (None, toy.color)
+        and phrase.size in (None, toy.size)
+    )
+
+
+def _true(meaning: Meaning, language: str, scene: Scene) -> bool:
+    if meaning.alone and len(scene.toys) != 1:
+        return False
+    fitting = [
+        [index for index, toy in enumerate(scene.toys) if _fits(phrase, language, toy)] for phrase in meaning.phrases
+    ]
+    if len(fitting) == 1 or not all(fitting):
+        return all(fitting)
+    first, second = fitting
+    if meaning.relation is None:
+        return any(i != j for i in first for j in second)
+    return any(relation == meaning.relation and i in first and j in second for i, relation, j in relations(scene))
+
+
+def candidates(caption: PlayCaption, index: int, scene: Scene) -> tuple[list[str], list[bool]]:
+    """All words that could stand at a word of a caption.
+
+    Args:
+      caption: a caption of any scene.
+      index: position in ``caption.words``.
+      scene: what truth is asked of.
+
+    Returns:
+      The strings of all words of the class in that language, each with the article or particle that it needs there,
+      none twice, in a fixed order; and for each whether the caption with it put in is true of the scene.
+    """
+    strings, truths = [], []
+    for meaning in _fillings(caption, index):
+        filled = compose(meaning, caption.language, caption.style)
+        assert filled.words is not None
+        word = filled.words[index]
+        strings.append(filled.text.encode()[word.start : word.end].decode())
+        truths.append(_true(meaning, caption.language, scene))
+    return strings, truths
+
+
+def fills(scene: Scene, caption: PlayCaption) -> list[int]:
+    """Indices of the words of a caption that the scene leaves exactly one candidate for."""
+    assert caption.words is not None
+    return [
+        index
+        for index in range(len(caption.words))
+        if sum(_true(meaning, caption.language, scene) for meaning in _fillings(caption, index)) == 1
+    ]
+
+
+def _fillings(caption: PlayCaption, index: int) -> list[Meaning]:
+    """The caption's meaning with each word of the class at ``index`` in turn."""
+    assert caption.words is not None
+    meaning = caption.meaning
+    kind = caption.words[index].kind
+    if kind == "relation":
+        return [dataclasses.replace(meaning, relation=relation) for relation in RELATIONS]
+    # Phrases come in the order of the text in every wording, and each has the same classes of words.
+    place = sum(word.kind == kind for word in caption.words[:index])
+    before, phrase, after = meaning.phrases[:place], meaning.phrases[place], meaning.phrases[place + 1 :]
+    field, values = {
+        "kind": ("word", tuple(KINDS_OF[caption.language])),
+        "color": ("color", COLORS),
+        "size": ("size", SIZES),
+    }[kind]
+    return [
+        dataclasses.replace(meaning, phrases=(*before, dataclasses.replace(phrase, **{field: value}), *after))
+        for value in values
+    ]

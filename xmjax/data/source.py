@@ -1,0 +1,97 @@
+"""The contract between where records come from and what is made of them.
+
+A source is random access: record ``i`` is a pure function of the source and ``i``. Everything above it
+(order, masks, batches) is a pure function of the seed and the position in the stream.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Word:
+    """A unit of a caption that can be masked whole.
+
+    Attributes:
+      start: first byte of the word in the caption's UTF-8.
+      end: one past its last byte.
+      kind: class of the word ("kind", "color", ...), "" where no classes are known.
+    """
+
+    start: int
+    end: int
+    kind: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Caption:
+    """One caption of a record.
+
+    Attributes:
+      text: the caption.
+      language: language tag such as "en", "" where unknown.
+      style: name of the wording, "" where there is one only.
+      words: what may be masked, in order and without overlap. None: found by whitespace when needed.
+    """
+
+    text: str
+    language: str = ""
+    style: str = ""
+    words: tuple[Word, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    """One item of a data set.
+
+    Attributes:
+      id: stable name of the record, unique in its source.
+      captions: its captions, at least one for a stream that has text.
+      image: uint8 [H, W, 3] raw RGB bytes, all records of a source of one size.
+      file: the undecoded bytes of the image's file, where file bytes are asked for.
+      audio: int16 [T] PCM at 16 kHz.
+      extra: further modalities by name, arrays of one shape in all records of the source.
+      truth: what a procedural source knows about the record; None for real data.
+    """
+
+    id: str
+    captions: tuple[Caption, ...] = ()
+    image: np.ndarray | None = None
+    file: bytes | None = None
+    audio: np.ndarray | None = None
+    extra: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    truth: Any = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands in the place of a record that could not be read.
+
+    Attributes:
+      id: name of the record, with the file's path where there is one.
+      reason: one line that says what is wrong with it.
+    """
+
+    id: str
+    reason: str
+
+
+class Source(Protocol):
+    """A data set, or one split of it."""
+
+    name: str
+
+    def __len__(self) -> int:
+        """Number of records, readable or not."""
+        ...
+
+    def read(self, indices: Sequence[int]) -> list[Record | Unreadable]:
+        """Records at ``indices``, in order. Never raises for a bad record; thread-safe."""
+        ...
+
+    def manifest(self) -> dict[str, Any]:
+        """What identifies the data: plain values that are equal exactly when the records are."""
+        ...

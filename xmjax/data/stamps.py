@@ -1,0 +1,110 @@
+"""The stamps of Tux Paint: cut-out pictures with a description in many languages.
+
+Debian and Ubuntu (and so Colab) install them with ``apt-get install tuxpaint-stamps-default``.
+"""
+
+import hashlib
+import os
+import posixpath
+from collections.abc import Sequence
+from typing import Any
+
+from xmjax.data.folder import Folder, ImageFiles, Row, check_root, choose_languages
+from xmjax.errors import UserError
+
+INSTALLED = "/usr/share/tuxpaint/stamps"
+"""Where Debian's package puts the stamps."""
+
+_LIST = "stamps.jsonl"
+_ENCODING = ".utf8"
+
+
+def open_stamps(root: str = INSTALLED, *, languages: Sequence[str] = (), **options: Any) -> ImageFiles:
+    """Opens stamps as Debian installs them, or a folder of them with a ``stamps.jsonl``.
+
+    Args:
+      root: the folder.
+      languages: tags such as "en", "ko" or "pt_BR" to keep. Empty: all.
+      **options: the keyword arguments of `ImageFiles`.
+
+    Raises:
+      UserError: there are no stamps in the folder, or see `Folder`.
+    """
+    if os.path.isfile(os.path.join(os.path.expanduser(root), _LIST)):
+        options = {"name": "stamps"} | options
+        return Folder(
+            root,
+            metadata=f"./{_LIST}",
+            file_column="image",
+            text_column="captions",
+            id_column="id",
+            languages=languages,
+            **options,
+        )
+    return Stamps(root, languages=languages, **options)
+
+
+class Stamps(ImageFiles):
+    """A tree of ``NAME.png`` with ``NAME.txt`` beside it.
+
+    The first line of the text is English, each later one ``LANGUAGE.utf8=text``. Pictures without a text (mirrored
+    variants of others, mostly) and vector drawings are left out. A record's id is its path without the ending.
+
+    Args:
+      root: the top of the tree.
+      languages: language tags to keep. Empty: all.
+      name: what to call this source.
+      **options: the other keyword arguments of `ImageFiles`.
+
+    Raises:
+      UserError: there are no stamps in the folder, or see `ImageFiles`.
+    """
+
+    def __init__(self, root: str = INSTALLED, *, languages: Sequence[str] = (), name: str = "stamps", **options: Any):
+        if root == INSTALLED and not os.path.isdir(root):
+            raise UserError(
+                f"no stamps in {root}: run apt-get install tuxpaint-stamps-default, or pass --config.data.root=DIR."
+            )
+        root = check_root(root)
+        digest = hashlib.blake2b(digest_size=16)
+        rows = []
+        for path in _texts(root):
+            place = os.path.join(root, path)
+            with open(place, "rb") as file:
+                data = file.read()
+            digest.update(f"{path}\0{len(data)}\0".encode() + data)
+            try:
+                captions = _captions(data.decode("utf-8-sig"))
+            except UnicodeDecodeError as error:
+                raise UserError(f"{place}: not UTF-8: save the file in this encoding.") from error
+            stem = path.removesuffix(".txt")
+            rows.append(Row(stem, f"{stem}.png", captions, place))
+        if not rows:
+            raise UserError(
+                f"no stamps in {root}: it has neither {_LIST} nor pictures NAME.png with NAME.txt beside them. "
+                "Run apt-get install tuxpaint-stamps-default, or pass another --config.data.root=DIR."
+            )
+        settings = {"source": "stamps", "metadata": digest.hexdigest(), "languages": list(languages)}
+        super().__init__(root, choose_languages(rows, languages, root), settings, name=name, **options)
+
+
+def _texts(root: str) -> list[str]:
+    """Paths, relative to the root, of the texts that have a picture."""
+    found = []
+    for folder, _, files in os.walk(root):
+        present = set(files)
+        relative = os.path.relpath(folder, root)
+        for file in files:
+            if file.endswith(".txt") and f"{file.removesuffix('.txt')}.png" in present:
+                found.append(posixpath.normpath(posixpath.join(relative, file)))
+    return sorted(found)
+
+
+def _captions(text: str) -> list[tuple[str, str]]:
+    english, *others = text.splitlines() or [""]
+    captions = [("en", english.strip())]
+    for line in others:
+        language, _, translation = line.partition("=")
+        if language.endswith(_ENCODING):
+            captions.append((language.removesuffix(_ENCODING), translation.strip()))
+    return [caption for caption in captions if caption[1]]

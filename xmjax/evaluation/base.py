@@ -1,0 +1,82 @@
+"""What an evaluator is."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from xmjax import sharding
+from xmjax.config import Config
+from xmjax.data.source import Record
+from xmjax.registry import Registry
+from xmjax.training.step import make_model
+
+Scores = dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What an evaluator found.
+
+    Attributes:
+      scores: name after the data set's -> fraction of 1, count or bits.
+      examples: for the report, item id -> what was shown and what came out.
+    """
+
+    scores: Scores
+    examples: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+
+
+class Evaluator:
+    """Scores a model on held-out records of one stream.
+
+    Everything that does not depend on the parameters (items, baselines, oracle, compiled functions) is made once.
+    """
+
+    def __init__(self, config: Config, mesh: Mesh, records: Sequence[Record]):
+        """Args:
+        config: of the run.
+        mesh: its devices.
+        records: held-out ones; the first ``config.evaluation.items`` are scored.
+        """
+        self.config = config
+        self.mesh = mesh
+        self.records = records[: config.evaluation.items]
+
+    def __call__(self, params: Any) -> Report:
+        """Scores of a model with these parameters."""
+        raise NotImplementedError
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function(model, *arrays)`` as a function of parameters and NumPy arrays.
+
+        Rows are split over the mesh in batches of one shape; the results come back whole, on every process.
+        """
+        model = make_model(self.config)
+        jitted = jax.jit(
+            lambda params, arrays: function(model.bind({"params": params}), *arrays),
+            out_shardings=NamedSharding(self.mesh, P()),
+        )
+        size = self.config.evaluation.batch_size
+        parts = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+        size = -(-size // parts) * parts
+        rows = sharding.local_rows(self.mesh, size)
+
+        def run(params: Any, *arrays: np.ndarray) -> Any:
+            count, results = len(arrays[0]), []
+            for start in range(0, count, size):
+                # The last batch is filled up with its first row, so that nothing compiles again.
+                index = np.arange(start, start + size)
+                index = np.where(index < count, index, start)[rows]
+                batch = sharding.place(tuple(a[index] for a in arrays), self.mesh, size)
+                results.append(jax.tree.map(np.asarray, jax.device_get(jitted(params, batch))))
+            return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *results)
+
+        return run
+
+
+EVALUATORS: Registry[type[Evaluator]] = Registry("evaluator")

@@ -1,0 +1,130 @@
+"""Fill: which of all words of a class stands in the place of a masked one."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from xmjax import vocab
+from xmjax.data.masks import fill_arrays
+from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
+from xmjax.evaluation.items import FillItem, fill_items, image_bytes
+from xmjax.models.crossmodal import concatenate
+from xmjax.objectives.base import sequence_nats
+
+ARMS = ("image", "no_image", "shuffled_image")
+"""The item's own image; no image; the image of another item that has another answer."""
+
+
+@EVALUATORS.register("fill")
+class FillEvaluator(Evaluator):
+    """Whole-word accuracy by scoring every candidate with its end symbol, all in one pass on the encoder's output."""
+
+    def __init__(self, config, mesh, records):
+        super().__init__(config, mesh, records)
+        self.items = fill_items(self.records, config.model.text.max_bytes)
+        if not self.items:
+            return
+        length = max(len(word.encode()) for item in self.items for word in item.candidates) + 2
+        most = max(len(item.candidates) for item in self.items)
+        self.image = np.stack([image_bytes(config, item.record) for item in self.items])
+        self.masked = np.stack([_masked(item, config.model.text.max_bytes) for item in self.items])
+        self.sequences = np.full((len(self.items), most, length), vocab.PAD, np.uint16)
+        for i, item in enumerate(self.items):
+            for k, word in enumerate(item.candidates):
+                ids = vocab.encode(word)
+                self.sequences[i, k, : len(ids) + 2] = [vocab.sentinel(0), *ids, vocab.EOS]
+        self.donor = derangement(self.items)
+        self.run = self.compiled(_score)
+
+    def __call__(self, params):
+        if not self.items:
+            return Report({"fill/n": 0})
+        images = {"image": self.image, "no_image": self.image, "shuffled_image": self.image[self.donor]}
+        nats = {
+            arm: self.run(params, images[arm], self.masked, self.sequences, np.full(len(self.items), arm == "no_image"))
+            for arm in ARMS
+        }
+        answers = [item.answer for item in self.items]
+        right = {arm: np.argmin(nats[arm], 1) == answers for arm in ARMS}
+        chance = float(np.mean([1 / len(item.candidates) for item in self.items]))
+        scores = {f"fill/{arm}": float(np.mean(right[arm])) for arm in ARMS}
+        scores |= {
+            "fill/chance": chance,
+            "fill/most_frequent": most_frequent(self.items),
+            "fill/image/oracle": oracle(self.items, list(range(len(self.items)))),
+            "fill/no_image/oracle": chance,
+            "fill/shuffled_image/oracle": oracle(self.items, self.donor),
+            "fill/n": len(self.items),
+        }
+        for kind in sorted({item.kind for item in self.items} - {""}):
+            of_kind = np.array([item.kind == kind for item in self.items])
+            scores[f"fill/by_class/{kind}"] = float(np.mean(right["image"][of_kind]))
+        return Report(scores, self._examples(nats["image"], right["image"]))
+
+    def _examples(self, nats: np.ndarray, right: np.ndarray) -> dict:
+        count = self.config.evaluation.examples
+        chosen = [*np.flatnonzero(right)[:count], *np.flatnonzero(~right)[:count]]
+        found = {}
+        for i in chosen:
+            item = self.items[i]
+            weight = np.exp(nats[i].min() - nats[i][: len(item.candidates)])
+            order = np.argsort(-weight, kind="stable")[:5]
+            found[item.record.id] = {
+                "masked": item.masked_text(),
+                "answer": item.candidates[item.answer],
+                "right": bool(right[i]),
+                "candidates": [(item.candidates[k], float(weight[k] / weight.sum())) for k in order],
+            }
+        return found
+
+
+def _score(model, image, masked, sequences, absent):
+    tokens = {"image": model.encode("image", image), "text": model.encode("text", masked)}
+    logits = model.decode(sequences[..., :-1], *concatenate(model.fuse(tokens, {"image": absent})))
+    nats, count = sequence_nats(logits, sequences, sequences[..., 1:] != vocab.PAD)
+    return jnp.where(count > 0, nats, jnp.inf)  # candidates that only fill up the row never win
+
+
+def _masked(item: FillItem, length: int) -> np.ndarray:
+    return fill_arrays(item.caption.text.encode(), [item.word], 1, item.word.end - item.word.start, length)[0]
+
+
+def derangement(items: Sequence[FillItem], seed: int = 0) -> np.ndarray:
+    """For every item another one whose picture does not make the item's answer true: a permutation where one exists.
+
+    Random, then every clash is swapped away where some partner allows it.
+    """
+    rng = np.random.default_rng(seed)
+    donor = rng.permutation(len(items))
+
+    def clashes(i: int) -> bool:
+        return items[i].fits(items[donor[i]].record)
+
+    for i in range(len(items)):
+        if not clashes(i):
+            continue
+        for j in rng.permutation(len(items)):
+            donor[i], donor[j] = donor[j], donor[i]
+            if not clashes(i) and not clashes(j):
+                break
+            donor[i], donor[j] = donor[j], donor[i]
+    return donor
+
+
+def oracle(items: Sequence[FillItem], donor: Sequence[int]) -> float:
+    """Accuracy of a scorer that reads the truth of the picture it is shown and guesses among the true candidates."""
+    score = 0.0
+    for item, shown in zip(items, donor, strict=True):
+        true = item.true_in(items[shown].record)
+        score += (1 / len(item.candidates)) if not any(true) else true[item.answer] / sum(true)
+    return score / len(items)
+
+
+def most_frequent(items: Sequence[FillItem]) -> float:
+    """Accuracy of always naming the commonest answer of the item's language and class."""
+    groups: dict[tuple, list[str]] = {}
+    for item in items:
+        groups.setdefault((item.caption.language, item.kind), []).append(item.candidates[item.answer])
+    best = sum(max(answers.count(word) for word in set(answers)) for answers in groups.values())
+    return best / len(items)

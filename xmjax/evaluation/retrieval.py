@@ -1,0 +1,80 @@
+"""Retrieval: the picture for a text and the text for a picture, among a pool."""
+
+import numpy as np
+
+from xmjax.data.masks import text_ids
+from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores
+from xmjax.evaluation.items import describes, image_bytes, query
+
+RECALLS = (1, 5, 10)
+
+
+@EVALUATORS.register("retrieval")
+class RetrievalEvaluator(Evaluator):
+    """Recall and median rank in both directions, averaged over pools; ties count as their expectation."""
+
+    def __init__(self, config, mesh, records):
+        super().__init__(config, mesh, records)
+        pool = min(config.evaluation.pool, len(self.records))
+        count = len(self.records) // pool * pool if pool else 0
+        self.records = self.records[:count]
+        self.pools = [slice(i, i + pool) for i in range(0, count, pool)] if pool else []
+        if not self.pools:
+            return
+        self.captions = [query(record, i) for i, record in enumerate(self.records)]
+        self.image = np.stack([image_bytes(config, record) for record in self.records])
+        self.text = np.stack([text_ids(c.text, config.model.text.max_bytes) for c in self.captions])
+        self.run = self.compiled(_towers)
+        truth = [
+            np.array([[float(describes(c, r)) for r in self.records[pool]] for c in self.captions[pool]])
+            for pool in self.pools
+        ]
+        self.constant = self._both(truth, "/oracle") | self._both([np.zeros_like(t) for t in truth], "/random")
+
+    def _both(self, text_to_image: list[np.ndarray], suffix: str = "") -> Scores:
+        scores = {}
+        for name, matrices in (
+            ("text_to_image", text_to_image),
+            ("image_to_text", [m.T for m in text_to_image]),
+        ):
+            for key, value in recalls(matrices).items():
+                scores[f"retrieval/{name}/{key}{suffix}"] = value
+        return scores
+
+    def __call__(self, params):
+        if not self.pools:
+            return Report({"retrieval/text_to_image/n": 0, "retrieval/image_to_text/n": 0})
+        image, text = self.run(params, self.image, self.text)
+        matrices = [text[pool] @ image[pool].T for pool in self.pools]
+        scores = self._both(matrices) | self.constant
+        for name in ("text_to_image", "image_to_text"):
+            scores[f"retrieval/{name}/n"] = len(self.records)
+        examples = {}
+        for pool, matrix in zip(self.pools, matrices, strict=True):
+            for i, record in enumerate(self.records[pool]):
+                nearest = np.argsort(-matrix[:, i], kind="stable")[:3]
+                examples[record.id] = {
+                    "nearest": [(self.captions[pool.start + j].text, float(matrix[j, i])) for j in nearest]
+                }
+        return Report(scores, examples)
+
+
+def _towers(model, image, text):
+    return tuple(
+        model.tower(m, model.alone(m, model.encode(m, data))) for m, data in (("image", image), ("text", text))
+    )
+
+
+def recalls(matrices: list[np.ndarray]) -> Scores:
+    """R@k as fractions and the median rank.
+
+    Args:
+      matrices: scores [queries, items] of each pool; the item of query i is i.
+
+    An item tied with others has the ranks of all of them with equal probability: R@k is the expectation, its rank the
+    mean. A model that gives every item one score therefore has the recall of chance, not 1.
+    """
+    above = np.concatenate([(m > np.diag(m)[:, None]).sum(1) for m in matrices])
+    tied = np.concatenate([(m == np.diag(m)[:, None]).sum(1) for m in matrices])
+    scores = {f"R@{k}": float(np.mean(np.clip((k - above) / tied, 0, 1))) for k in RECALLS}
+    return scores | {"MedR": float(np.median(above + (tied + 1) / 2))}

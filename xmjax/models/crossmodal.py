@@ -1,0 +1,180 @@
+"""The crossmodal model: embedders, unimodal layers, fusion, towers and the byte decoder."""
+
+import itertools
+import math
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int, Integer
+
+from xmjax import vocab
+from xmjax.config import ModelConfig
+from xmjax.models.embedders import Tokens, embedder
+from xmjax.models.layers import linear, rms_norm, sincos, unit
+from xmjax.models.stack import Cache, Stack
+
+MAX_LOG_SCALE = math.log(100)
+"""Logarithm of 100, the largest scale of similarities (Radford et al. 2021)."""
+
+
+class Crossmodal(nn.Module):
+    """Bytes of several modalities in; fused tokens, unit vectors and byte logits out.
+
+    Every method is pure: call it through ``model.apply`` or on ``model.bind({"params": params})``.
+
+    Attributes:
+      config: sizes.
+      dtype: of activations and matrix products; parameters, norms, softmax and logits are float32.
+    """
+
+    config: ModelConfig
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        c = self.config
+        normal = nn.initializers.normal
+        self.embedders = {m: embedder(m, o.embedder)(c) for m, o in c.modalities.items()}
+        self.unimodal = {m: Stack(c, o.unimodal_layers) for m, o in c.modalities.items() if o.unimodal_layers}
+        self.fusion = Stack(c, c.fusion_layers) if c.fusion_layers else None
+        self.modality = {m: self.param(f"modality_{m}", normal(0.5), (c.width,)) for m in c.modalities}
+        self.absent = {m: self.param(f"absent_{m}", normal(0.5), (c.width,)) for m in c.modalities}
+        self.towers = {m: Tower(c) for m in c.modalities}
+        self.decoder = Decoder(c)
+        self.log_scale = self.param("log_scale", nn.initializers.constant(2.3), ())
+        self.bias = self.param("similarity_bias", nn.initializers.constant(-2.7), ())
+
+    def encode(self, modality: str, data: Integer[Array, "B ..."]) -> Tokens:
+        """Bytes of one modality, embedded and passed through the modality's own layers."""
+        tokens = self.embedders[modality](data)
+        x = (tokens.vectors + self.modality[modality]).astype(self.dtype)
+        if modality in self.unimodal:
+            x = self.unimodal[modality](x, tokens.valid)
+        return tokens._replace(vectors=x)
+
+    def fuse(
+        self, tokens: Mapping[str, Tokens], absent: Mapping[str, Bool[Array, " B"]] | None = None
+    ) -> dict[str, Tokens]:
+        """Tokens of any modalities after they have seen each other.
+
+        A modality that is missing takes part as one learned token, never as zeros. With no fusion layers the tokens
+        come back as they are (late fusion).
+
+        Args:
+          tokens: what `encode` returned, by modality; modalities may be missing.
+          absent: modality -> rows in which it is treated as missing.
+        """
+        absent = absent or {}
+        tokens = {m: t._replace(valid=t.valid & ~absent[m][:, None]) if m in absent else t for m, t in tokens.items()}
+        if self.fusion is None:
+            return tokens
+        rows = next(iter(tokens.values())).vectors.shape[0]
+        parts, valid, order = [], [], []
+        for m in self.config.modalities:
+            if m not in tokens or m in absent:
+                missing = absent[m] if m in tokens else jnp.ones(rows, bool)
+                parts.append(jnp.broadcast_to(self.absent[m].astype(self.dtype), (rows, 1, self.config.width)))
+                valid.append(missing[:, None])
+                order.append(None)
+            if m in tokens:
+                parts.append(tokens[m].vectors)
+                valid.append(tokens[m].valid)
+                order.append(m)
+        x = self.fusion(jnp.concatenate(parts, 1), jnp.concatenate(valid, 1))
+        ends = list(itertools.accumulate(part.shape[1] for part in parts))
+        pieces = zip(order, jnp.split(x, ends[:-1], axis=1), strict=True)
+        return {m: tokens[m]._replace(vectors=piece) for m, piece in pieces if m is not None}
+
+    def alone(self, modality: str, tokens: Tokens) -> Tokens:
+        """What stands for one modality by itself: its own layers, or the fusion layers where it has none."""
+        return tokens if modality in self.unimodal else self.fuse({modality: tokens})[modality]
+
+    def tower(self, modality: str, tokens: Tokens) -> Float[Array, "B E"]:
+        """The unit vector of tokens that `alone` returned, for retrieval."""
+        return self.towers[modality](tokens)
+
+    def scale(self) -> Float[Array, ""]:
+        """Factor of similarities in contrastive losses, at most 100."""
+        return jnp.exp(jnp.clip(self.log_scale, 0.0, MAX_LOG_SCALE))
+
+    def decode(
+        self, inputs: Integer[Array, "B S L"], memory: Float[Array, "B M D"], valid: Bool[Array, "B M"]
+    ) -> Float[Array, "B S L V"]:
+        """Logits of the byte after each of ``inputs``; the S sequences of a row share its memory."""
+        return self.decoder(inputs, memory, valid)
+
+    def initialise(self) -> None:
+        """Touches every parameter once, with inputs of one row."""
+        tokens = {m: self.encode(m, e.example(self.config)) for m, e in self.embedders.items()}
+        for m, t in tokens.items():
+            self.tower(m, self.alone(m, t))
+        self.decode(jnp.zeros((1, 1, 2), jnp.int32), *concatenate(self.fuse(tokens)))
+
+
+def concatenate(tokens: Mapping[str, Tokens]) -> tuple[Float[Array, "B M D"], Bool[Array, "B M"]]:
+    """All tokens of several modalities as one memory for the decoder, with their validity."""
+    return (
+        jnp.concatenate([t.vectors for t in tokens.values()], 1),
+        jnp.concatenate([t.valid for t in tokens.values()], 1),
+    )
+
+
+class Tower(nn.Module):
+    """Attention pooling by one learned query, two linear maps and normalisation to a unit vector."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, tokens: Tokens) -> Float[Array, "B E"]:
+        c = self.config
+        normal = nn.initializers.normal
+        query = self.param("query", normal(c.width**-0.5), (c.width, c.heads))
+        x = tokens.vectors
+        score = (x @ query.astype(x.dtype)).astype(jnp.float32)
+        score = jnp.where(tokens.valid[..., None], score, -1e9)
+        weight = jax.nn.softmax(score, axis=1).astype(x.dtype)
+        value = rearrange(linear(x, self.param("value", normal(c.width**-0.5), (c.width, c.width))), "b t (n h) -> b t n h", n=c.heads)
+        pooled = rearrange(jnp.einsum("btn,btnh->bnh", weight, value), "b n h -> b (n h)")
+        hidden = jax.nn.gelu(linear(pooled, self.param("hidden", normal(c.width**-0.5), (c.width, c.width))))
+        return unit(linear(pooled + hidden, self.param("out", normal(c.width**-0.5), (c.width, c.embedding))))
+
+
+class Decoder(nn.Module):
+    """Writes bytes: causal self-attention over what is written, cross-attention to the encoder."""
+
+    config: ModelConfig
+    max_length: int = 1024
+
+    def setup(self):
+        c = self.config
+        self.table = self.param("table", nn.initializers.normal(1.0), (vocab.SIZE, c.width))
+        self.stack = Stack(c, c.decoder_layers, cross=True, causal=True)
+        self.memory_norm = self.param("memory_norm", nn.initializers.zeros, (c.width,))
+        self.head = self.param("head", nn.initializers.normal(c.width**-0.5), (c.width, vocab.SIZE))
+        self.positions = sincos(self.max_length, c.width)
+
+    def logits(self, x: Float[Array, "*B D"]) -> Float[Array, "*B V"]:
+        return x.astype(jnp.float32) @ self.head
+
+    def __call__(
+        self, inputs: Integer[Array, "B S L"], memory: Float[Array, "B M D"], valid: Bool[Array, "B M"]
+    ) -> Float[Array, "B S L V"]:
+        b, s, length = inputs.shape
+        x = self.table[inputs.astype(jnp.int32)] + self.positions[:length]
+        x = rearrange(x.astype(memory.dtype), "b s l d -> (b s) l d")
+        x = self.stack(x, None, rms_norm(memory, self.memory_norm), valid)
+        return rearrange(self.logits(x), "(b s) l v -> b s l v", b=b)
+
+    def start(self, memory: Float[Array, "B M D"], rows: int, length: int) -> Cache:
+        """Cache for writing ``length`` bytes in ``rows`` sequences a memory."""
+        return self.stack.start(rms_norm(memory, self.memory_norm), rows, length)
+
+    def step(
+        self, token: Int[Array, " R"], cache: Cache, index: Int[Array, ""], valid: Bool[Array, "B M"]
+    ) -> tuple[Float[Array, "R V"], Cache]:
+        """Logits after one more token a sequence."""
+        x = (self.table[token] + self.positions[index]).astype(cache["key"].dtype)
+        x, cache = self.stack.step(x, cache, index, valid)
+        return self.logits(x), cache

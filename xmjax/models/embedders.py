@@ -1,0 +1,205 @@
+"""From bytes to vectors: one embedder a modality, all behind one interface.
+
+A new modality or front end is one registered class, entered as "<modality>/<name>": ``__call__(bytes) -> Tokens``, and
+``example(config)``, one row of its input.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange, reduce
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int, Integer, UInt8
+
+from xmjax import vocab
+from xmjax.config import ModelConfig
+from xmjax.models.layers import linear, sincos
+from xmjax.registry import Registry
+
+
+class Tokens(NamedTuple):
+    """Vectors of one modality.
+
+    Attributes:
+      vectors: the tokens.
+      valid: False for padding.
+      spans: what each token stands for in the units of its input: (first byte, one past the last) for byte strings,
+        (y0, x0, y1, x1) as fractions of the side for images.
+    """
+
+    vectors: Float[Array, "B T D"]
+    valid: Bool[Array, "B T"]
+    spans: Float[Array, "B T K"]
+
+
+EMBEDDERS: Registry[type[nn.Module]] = Registry("embedder")
+
+
+def embedder(modality: str, name: str) -> type[nn.Module]:
+    """The class registered for a modality's front end."""
+    return EMBEDDERS[f"{modality}/{name}"]
+
+
+def _normal(std: float):
+    return nn.initializers.normal(std)
+
+
+def _byte_spans(batch: int, tokens: int, stride: int) -> Float[Array, "B T 2"]:
+    start = jnp.arange(tokens, dtype=jnp.float32) * stride
+    return jnp.broadcast_to(jnp.stack([start, start + stride], -1), (batch, tokens, 2))
+
+
+@EMBEDDERS.register("text/bytes")
+class ByteText(nn.Module):
+    """One token a byte (ByT5): a table of the byte and its position."""
+
+    config: ModelConfig
+
+    @staticmethod
+    def example(config: ModelConfig) -> Integer[Array, "1 L"]:
+        """One row of input, for initialisation."""
+        return jnp.zeros((1, config.text.max_bytes), jnp.uint16)
+
+    @nn.compact
+    def __call__(self, text: Integer[Array, "B L"]) -> Tokens:
+        width, length = self.config.width, text.shape[1]
+        table = self.param("table", _normal(1.0), (vocab.SIZE, width))
+        position = self.param("position", lambda key, shape: sincos(*shape), (length, width))
+        x = table[text] + position
+        return Tokens(x, text != vocab.PAD, _byte_spans(text.shape[0], length, 1))
+
+
+@EMBEDDERS.register("text/ngram")
+class NgramText(nn.Module):
+    """Hashed n-grams of bytes, then a strided convolution to one token for ``downsample`` bytes.
+
+    After CANINE (Clark et al. 2021), with bytes in the place of code points, and the hashed n-grams of BLT (Pagnoni et
+    al. 2024). All shapes are static.
+    """
+
+    config: ModelConfig
+
+    @staticmethod
+    def example(config: ModelConfig) -> Integer[Array, "1 L"]:
+        """One row of input, for initialisation."""
+        return jnp.zeros((1, config.text.max_bytes), jnp.uint16)
+
+    @nn.compact
+    def __call__(self, text: Integer[Array, "B L"]) -> Tokens:
+        c = self.config
+        text = text.astype(jnp.int32)
+        x = self.param("table", _normal(1.0), (vocab.SIZE, c.width))[text]
+        for n in c.text.ngrams:
+            table = self.param(f"ngram{n}", _normal(0.5), (c.text.buckets, c.width))
+            x = x + table[hash_ngrams(text, n, c.text.buckets)]
+        valid = text != vocab.PAD
+        x = jnp.where(valid[..., None], x, 0)
+        stride = c.text.downsample
+        # The window reaches half a stride to either side, so that a word on a border is seen whole by one token.
+        side = stride // 2
+        x = jnp.pad(x, ((0, 0), (side, side), (0, 0)))
+        windows = jnp.stack([x[:, i : i + text.shape[1] : stride] for i in range(stride + 2 * side)], axis=2)
+        kernel = self.param("kernel", _normal((windows.shape[2] * c.width) ** -0.5), (windows.shape[2] * c.width, c.width))
+        x = linear(jax.nn.gelu(rearrange(windows, "b t k d -> b t (k d)")), kernel)
+        x = x + self.param("position", lambda key, shape: sincos(*shape), (x.shape[1], c.width))
+        valid = reduce(valid, "b (t k) -> b t", "max", k=stride)
+        return Tokens(x, valid, _byte_spans(text.shape[0], x.shape[1], stride))
+
+
+def hash_ngrams(text: Int[Array, "B L"], n: int, buckets: int) -> Int[Array, "B L"]:
+    """Bucket of the ``n`` bytes that end at every position, by a multiplicative hash modulo 2^32."""
+    value = jnp.zeros(text.shape, jnp.uint32)
+    for i in range(n):
+        shifted = jnp.pad(text, ((0, 0), (i, 0)), constant_values=vocab.PAD)[:, : text.shape[1]]
+        value = (value ^ shifted.astype(jnp.uint32)) * jnp.uint32(2654435761)
+        value = value ^ (value >> 15)
+    return (value % jnp.uint32(buckets)).astype(jnp.int32)
+
+
+@EMBEDDERS.register("image/pixels")
+class PixelImage(nn.Module):
+    """Raw RGB bytes: a table of the byte's value, then patches, or overlapping convolutions that end in patches.
+
+    The convolutions (``stem`` > 0; Xiao et al. 2021) halve the side until a token covers ``patch`` pixels.
+    """
+
+    config: ModelConfig
+
+    @staticmethod
+    def example(config: ModelConfig) -> UInt8[Array, "1 Y X 3"]:
+        """One row of input, for initialisation."""
+        return jnp.zeros((1, config.image.size, config.image.size, 3), jnp.uint8)
+
+    @nn.compact
+    def __call__(self, image: UInt8[Array, "B Y X 3"]) -> Tokens:
+        c, options = self.config, self.config.image
+        table = self.param("table", _byte_waves, (256, options.table))
+        x = rearrange(table[image.astype(jnp.int32)], "b y x c k -> b y x (c k)")
+        side = options.size // options.patch
+        if options.stem:
+            width = options.stem
+            for level in range(int(np.log2(options.patch))):
+                kernel = self.param(f"stem{level}", _normal((9 * x.shape[-1]) ** -0.5 * 1.4), (3, 3, x.shape[-1], width))
+                x = jax.nn.relu(halve(x, kernel))
+                width *= 2
+        else:
+            x = rearrange(x, "b (y p) (x q) c -> b y x (p q c)", p=options.patch, q=options.patch)
+        kernel = self.param("kernel", _normal(x.shape[-1] ** -0.5), (x.shape[-1], c.width))
+        x = linear(rearrange(x, "b y x c -> b (y x) c"), kernel)
+        x = x + self.param("position", _grid, (side * side, c.width))
+        edge = jnp.arange(side) / side
+        y0, x0 = jnp.meshgrid(edge, edge, indexing="ij")
+        box = jnp.stack([y0, x0, y0 + 1 / side, x0 + 1 / side], -1).reshape(side * side, 4)
+        return Tokens(x, jnp.ones(x.shape[:2], bool), jnp.broadcast_to(box, (x.shape[0], *box.shape)))
+
+
+def halve(x: Float[Array, "B Y X C"], kernel: Float[Array, "3 3 C F"]) -> Float[Array, "B y x F"]:
+    """A 3x3 convolution with stride 2."""
+    return jax.lax.conv_general_dilated(
+        x, kernel.astype(x.dtype), (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _byte_waves(key: Array, shape: tuple[int, int]) -> Float[Array, "256 K"]:
+    """The value itself and waves of rising frequency: near bytes start as near vectors."""
+    value = np.linspace(-1, 1, shape[0])
+    columns = [value * 1.7] + [np.cos(np.pi * k * (value + 1) / 2) * 1.4 for k in range(1, shape[1])]
+    return jnp.asarray(np.stack(columns, -1)[:, : shape[1]], jnp.float32)
+
+
+def _grid(key: Array, shape: tuple[int, int]) -> Float[Array, "T D"]:
+    """Sine and cosine of row and of column, half of the width each."""
+    side, half = int(shape[0] ** 0.5), shape[1] // 2
+    rows, columns = sincos(side, half), sincos(side, shape[1] - half)
+    return jnp.concatenate([jnp.repeat(rows, side, 0), jnp.tile(columns, (side, 1))], -1)
+
+
+@EMBEDDERS.register("image/file")
+class FileImage(nn.Module):
+    """The bytes of the image's file as they are, by a strided convolution (ByteFormer, Horton et al. 2023).
+
+    The input holds ids: bytes and PAD. Spans are byte ranges, since a file has no places.
+    """
+
+    config: ModelConfig
+
+    @staticmethod
+    def example(config: ModelConfig) -> Integer[Array, "1 L"]:
+        """One row of input, for initialisation."""
+        return jnp.zeros((1, config.image.max_file_bytes), jnp.uint16)
+
+    @nn.compact
+    def __call__(self, image: Integer[Array, "B L"]) -> Tokens:
+        c, kernel = self.config, self.config.image.file_kernel
+        stride, small = kernel // 2, max(8, c.width // 4)
+        valid = image != vocab.PAD
+        x = self.param("table", _normal(1.0), (vocab.SIZE, small))[image.astype(jnp.int32)]
+        x = jnp.where(valid[..., None], x, 0)
+        x = rearrange(jnp.pad(x, ((0, 0), (0, stride), (0, 0))), "b (t k) d -> b t (k d)", k=stride)
+        weights = self.param("kernel", _normal((kernel * small) ** -0.5), (kernel * small, c.width))
+        x = linear(jnp.concatenate([x[:, :-1], x[:, 1:]], -1), weights)
+        x = x + self.param("position", lambda key, shape: sincos(*shape), (x.shape[1], c.width))
+        valid = reduce(valid, "b (t k) -> b t", "max", k=stride)
+        return Tokens(x, valid, _byte_spans(image.shape[0], x.shape[1], stride))

@@ -1,0 +1,112 @@
+"""The mathematics of a transformer block, as pure functions.
+
+Shapes use one alphabet throughout the package: B rows of a batch, C captions of a row, S spans of a caption, L bytes,
+T tokens, M tokens that are attended to, D width, N heads, H width of a head, F hidden units, V vocabulary, E embedding.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jaxtyping import Array, Bool, Float
+
+Params = dict[str, Any]
+
+
+def rms_norm(x: Float[Array, "*B D"], scale: Float[Array, " D"]) -> Float[Array, "*B D"]:
+    """Root-mean-square normalisation in float32 (Zhang and Sennrich 2019); ``scale`` is an offset from one."""
+    y = x.astype(jnp.float32)
+    y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + 1e-6)
+    return (y * (1 + scale)).astype(x.dtype)
+
+
+def linear(x: Float[Array, "*B D"], kernel: Float[Array, "D F"]) -> Float[Array, "*B F"]:
+    """Matrix product in the dtype of ``x``."""
+    return x @ kernel.astype(x.dtype)
+
+
+def attend(
+    query: Float[Array, "B T N H"],
+    key: Float[Array, "B M N H"],
+    value: Float[Array, "B M N H"],
+    mask: Bool[Array, "B #N #T M"] | None = None,
+    *,
+    causal: bool = False,
+    implementation: str = "auto",
+) -> Float[Array, "B T N H"]:
+    """Scaled dot-product attention with a float32 softmax.
+
+    Args:
+      query: what asks.
+      key: what is compared with it.
+      value: what is returned.
+      mask: True where a query may look.
+      causal: token t sees tokens up to t only.
+      implementation: "xla", "cudnn" (bfloat16 on a GPU), or "auto": cudnn where it applies.
+    """
+    if implementation == "auto":
+        fits = query.dtype == jnp.bfloat16 and query.shape[-1] % 8 == 0 and query.shape[-1] <= 128
+        implementation = "cudnn" if jax.default_backend() == "gpu" and fits else "xla"
+    if implementation == "cudnn":
+        return jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=causal, implementation="cudnn")
+    # The same by hand: on a CPU 1.4 times as fast as the library's own fallback.
+    score = jnp.einsum("btnh,bmnh->bntm", query, key, preferred_element_type=jnp.float32) * query.shape[-1] ** -0.5
+    if causal:
+        past = jnp.tril(jnp.ones(score.shape[-2:], bool))[None, None]
+        mask = past if mask is None else mask & past
+    if mask is not None:
+        score = jnp.where(mask, score, -1e9)
+    return jnp.einsum("bntm,bmnh->btnh", jax.nn.softmax(score).astype(value.dtype), value)
+
+
+def heads(x: Float[Array, "B T D"], kernel: Float[Array, "D N H"]) -> Float[Array, "B T N H"]:
+    """Projects every token to all heads."""
+    return jnp.einsum("btd,dnh->btnh", x, kernel.astype(x.dtype))
+
+
+def join(x: Float[Array, "B T N H"], kernel: Float[Array, "N H D"]) -> Float[Array, "B T D"]:
+    """Projects the heads back to one vector a token."""
+    return jnp.einsum("btnh,nhd->btd", x, kernel.astype(x.dtype))
+
+
+def self_attention(
+    p: Params, x: Float[Array, "B T D"], valid: Bool[Array, "B T"] | None, causal: bool, implementation: str
+) -> Float[Array, "B T D"]:
+    """Self-attention of one layer; tokens that are not ``valid`` are seen by nobody."""
+    y = rms_norm(x, p["norm"])
+    q, k, v = (heads(y, p[name]) for name in ("query", "key", "value"))
+    mask = None if valid is None else valid[:, None, None, :]
+    return join(attend(q, k, v, mask, causal=causal, implementation=implementation), p["out"])
+
+
+def cross_attention(
+    p: Params,
+    x: Float[Array, "B T D"],
+    memory: Float[Array, "B M D"],
+    valid: Bool[Array, "B M"] | None,
+    implementation: str,
+) -> Float[Array, "B T D"]:
+    """Attention of ``x`` to ``memory``."""
+    q = heads(rms_norm(x, p["norm"]), p["query"])
+    k, v = (heads(memory, p[name]) for name in ("key", "value"))
+    mask = None if valid is None else valid[:, None, None, :]
+    return join(attend(q, k, v, mask, implementation=implementation), p["out"])
+
+
+def mlp(p: Params, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    """Two linear maps with a GELU between."""
+    return linear(jax.nn.gelu(linear(rms_norm(x, p["norm"]), p["up"])), p["down"])
+
+
+def unit(x: Float[Array, "*B E"]) -> Float[Array, "*B E"]:
+    """Scales every vector to length 1, in float32."""
+    x = x.astype(jnp.float32)
+    return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-12)
+
+
+def sincos(positions: int, width: int) -> Float[Array, "T D"]:
+    """Sine and cosine features of 0 .. positions - 1 (Vaswani et al. 2017), unit variance."""
+    frequency = jnp.exp(-jnp.log(10_000.0) * jnp.arange((width + 1) // 2) / max(1, (width + 1) // 2))
+    angle = jnp.arange(positions)[:, None] * frequency
+    return rearrange(jnp.stack([jnp.sin(angle), jnp.cos(angle)]), "two t f -> t (f two)")[:, :width]

@@ -1,0 +1,125 @@
+"""What an objective is, and their weighted sum."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Integer
+
+from xmjax import vocab
+from xmjax.config import Config
+from xmjax.models.passes import Passes
+from xmjax.registry import Registry
+
+Metrics = dict[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What every objective can be told.
+
+    Attributes:
+      weight: factor of its loss in the sum.
+      schedule: points (fraction of the run, multiplier of the weight), linear between; empty is constant.
+      stream: the stream it reads.
+    """
+
+    weight: float = 1.0
+    schedule: tuple[tuple[float, float], ...] = ()
+    stream: str = "image_text"
+
+
+class Objective:
+    """A pretraining task.
+
+    Attributes:
+      Options: dataclass of its options.
+      options: those of this run.
+      config: the run's configuration.
+    """
+
+    Options: ClassVar[type[Options]] = Options
+
+    def __init__(self, options: Any, config: Config):
+        self.options = options
+        self.config = config
+
+    def features(self, example: Any) -> dict[str, np.ndarray]:
+        """Arrays of static shape that the loader adds to one example (`data.example.Example`) for this task."""
+        return {}
+
+    def loss(self, passes: Passes, rng: Array) -> tuple[Float[Array, ""], Metrics]:
+        """The loss over one batch and what to log of it."""
+        raise NotImplementedError
+
+
+OBJECTIVES: Registry[type[Objective]] = Registry("objective")
+
+
+def make(config: Config) -> dict[str, Objective]:
+    """The objectives of a run by name."""
+    return {name: OBJECTIVES[name](options, config) for name, options in config.objectives.items()}
+
+
+def weight(options: Options, step: Array, steps: int) -> Float[Array, ""]:
+    """The objective's weight at a step."""
+    if not options.schedule:
+        return jnp.float32(options.weight)
+    at, factor = zip(*options.schedule, strict=True)
+    return options.weight * jnp.interp(step / steps, jnp.array(at), jnp.array(factor))
+
+
+def total_loss(
+    objectives: Mapping[str, Objective], model: Any, batch: Mapping[str, Mapping[str, Array]], step: Array, rng: Array
+) -> tuple[Float[Array, ""], Metrics]:
+    """Weighted sum of all objectives over one batch of all streams.
+
+    Args:
+      objectives: by name.
+      model: the model, bound to its parameters.
+      batch: stream -> name -> array.
+      step: of the run, for the schedules.
+      rng: key of this step.
+
+    Returns:
+      The sum, and the metrics as "<objective>/<name>".
+    """
+    passes = {stream: Passes(model, arrays) for stream, arrays in batch.items()}
+    total, metrics = jnp.float32(0), {}
+    for i, (name, objective) in enumerate(objectives.items()):
+        loss, logged = objective.loss(passes[objective.options.stream], jax.random.fold_in(rng, i))
+        total = total + weight(objective.options, step, objective.config.steps) * loss
+        metrics |= {f"{name}/{key}": value for key, value in {"loss": loss, **logged}.items()}
+    return total, metrics
+
+
+def sequence_nats(
+    logits: Float[Array, "*B L V"], sequence: Integer[Array, "*B L1"], written: Bool[Array, "*B L"]
+) -> tuple[Float[Array, "*B"], Float[Array, "*B"]]:
+    """Negative log-likelihood of what a decoder was to write.
+
+    Args:
+      logits: at every position, for the id after it.
+      sequence: the ids, one longer than the logits.
+      written: positions whose next id counts.
+
+    Returns:
+      The sum of nats and the number of ids (bytes and the end symbol) of every sequence.
+    """
+    targets = sequence[..., 1:].astype(jnp.int32)
+    nats = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, targets[..., None], -1)[..., 0]
+    return jnp.sum(jnp.where(written, nats, 0), -1), jnp.sum(written, -1).astype(jnp.float32)
+
+
+def written_after_prompt(sequence: Integer[Array, "*B L1"]) -> Bool[Array, "*B L"]:
+    """For sequences BOS prompt SEP text EOS PAD...: positions whose next id belongs to the text or is its EOS."""
+    prompt_over = jnp.cumsum(sequence == vocab.SEP, -1)[..., :-1] > 0
+    return prompt_over & (sequence[..., 1:] != vocab.PAD)
+
+
+def bits_per_byte(nats: Array, count: Array) -> Float[Array, ""]:
+    """Sum of nats over sum of ids, in bits."""
+    return jnp.sum(nats) / jnp.maximum(1, jnp.sum(count)) / jnp.log(2.0)

@@ -1,0 +1,66 @@
+"""Fill: the decoder writes the masked spans of a caption, reading the caption and the picture fused."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+
+from xmjax import vocab
+from xmjax.data.masks import mask_words
+from xmjax.models.crossmodal import concatenate
+from xmjax.objectives import base
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(base.Options):
+    """Options of `Fill`.
+
+    Attributes:
+      spans: largest number of spans masked in a caption.
+      rate: share of a caption's words that is masked, rounded, at least one.
+      max_span_bytes: longest span; longer words are not masked.
+      drop: share of captions whose picture is treated as absent, so that the model is a language model without it too.
+      modality: what the captions are fused with.
+    """
+
+    spans: int = 2
+    rate: float = 0.3
+    max_span_bytes: int = 23
+    drop: float = 0.1
+    modality: str = "image"
+
+
+@base.OBJECTIVES.register("fill")
+class Fill(base.Objective):
+    """Span corruption over whole words (Raffel et al. 2020; US 12,393,789 claim 5).
+
+    Each masked word is one sentinel in the text, so that its length does not leak, and one sequence of the decoder:
+    sentinel, bytes, EOS.
+    """
+
+    Options = Options
+
+    def features(self, example: Any) -> dict[str, np.ndarray]:
+        o = self.options
+        masked, spans = zip(
+            *(
+                mask_words(caption, example.rng, o.spans, o.rate, o.max_span_bytes, self.config.model.text.max_bytes)
+                for caption in example.captions
+            ),
+            strict=True,
+        )
+        return {"masked": np.stack(masked), "spans": np.stack(spans)}
+
+    def loss(self, passes, rng):
+        sequences = rearrange(passes.batch["spans"], "b c s w -> (b c) s w")
+        absent = jax.random.bernoulli(rng, self.options.drop, (sequences.shape[0],))
+        fused = passes.fused(self.options.modality, absent)
+        logits = passes.model.decode(sequences[..., :-1], *concatenate(fused))
+        nats, count = base.sequence_nats(logits, sequences, sequences[..., 1:] != vocab.PAD)
+        # Every caption counts alike, whatever is masked in it: the mean over microbatches is the mean over the batch.
+        loss = jnp.mean(jnp.sum(nats, -1) / jnp.maximum(1, jnp.sum(count, -1)))
+        seen = ~absent[:, None]
+        return loss, {"bits_per_byte": base.bits_per_byte(nats * seen, count * seen)}

@@ -1,0 +1,173 @@
+"""The state of a run and the one jitted function that updates it."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from einops import rearrange
+from flax import struct
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float, Int
+
+from xmjax import sharding
+from xmjax.config import Config, GuardConfig
+from xmjax.models.crossmodal import Crossmodal
+from xmjax.objectives import Objective, total_loss
+from xmjax.training import optimizer
+
+Metrics = dict[str, Array]
+
+
+class Guard(struct.PyTreeNode):
+    """Running statistics of the loss, and counts of what was not applied.
+
+    Attributes:
+      mean: of the losses of accepted steps, exponentially averaged.
+      square: of their squares.
+      accepted: steps that were applied.
+      skipped: steps that were not.
+      in_a_row: skipped since the last accepted one.
+    """
+
+    mean: Float[Array, ""]
+    square: Float[Array, ""]
+    accepted: Int[Array, ""]
+    skipped: Int[Array, ""]
+    in_a_row: Int[Array, ""]
+
+    @classmethod
+    def start(cls) -> "Guard":
+        """Nothing seen."""
+        return cls(jnp.float32(0), jnp.float32(0), jnp.int32(0), jnp.int32(0), jnp.int32(0))
+
+    def accepts(self, loss: Float[Array, ""], norm: Float[Array, ""], config: GuardConfig) -> Bool[Array, ""]:
+        """Whether a step is applied: loss and gradient finite, and the loss no outlier upwards."""
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+        if not config.sigma:
+            return finite
+        deviation = jnp.sqrt(jnp.maximum(self.square - self.mean**2, 1e-8))
+        return finite & ((self.accepted < config.window) | (loss < self.mean + config.sigma * deviation))
+
+    def update(self, loss: Float[Array, ""], accepted: Bool[Array, ""], config: GuardConfig) -> "Guard":
+        """The statistics after a step."""
+        # While the window fills, this is the plain mean, so that no start value has to be forgotten.
+        rate = 1 / jnp.minimum(self.accepted + 1, config.window).astype(jnp.float32)
+        value = jnp.where(accepted, loss, self.mean)
+        square = jnp.where(accepted, loss**2, self.square)
+        return Guard(
+            mean=self.mean + rate * (value - self.mean),
+            square=self.square + rate * (square - self.square),
+            accepted=self.accepted + accepted,
+            skipped=self.skipped + ~accepted,
+            in_a_row=jnp.where(accepted, 0, self.in_a_row + 1),
+        )
+
+
+class State(struct.PyTreeNode):
+    """Everything an update changes. All of it lives on the mesh.
+
+    Attributes:
+      step: updates done, skipped ones included.
+      params: of the model.
+      opt_state: of the optimizer.
+      ema: averaged parameters, or None.
+      guard: statistics of the loss.
+    """
+
+    step: Int[Array, ""]
+    params: Any
+    opt_state: Any
+    ema: Any
+    guard: Guard
+
+
+def make_model(config: Config) -> Crossmodal:
+    """The model of a run, with activations in the run's precision."""
+    precision = config.precision
+    if precision == "auto":
+        precision = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return Crossmodal(config.model, jnp.dtype(precision))
+
+
+def init(config: Config) -> State:
+    """The state before the first step."""
+    params = make_model(config).init(jax.random.key(config.seed), method="initialise")["params"]
+    return State(
+        step=jnp.int32(0),
+        params=params,
+        opt_state=optimizer.make(config).init(params),
+        ema=params if config.optimizer.ema else None,
+        guard=Guard.start(),
+    )
+
+
+def state_shardings(config: Config, mesh: Any) -> State:
+    """A sharding for every array of the state."""
+    return sharding.shardings(jax.eval_shape(partial(init, config)), mesh)
+
+
+def update(
+    config: Config, objectives: Mapping[str, Objective], state: State, batch: Mapping[str, Mapping[str, Array]]
+) -> tuple[State, Metrics]:
+    """One update: loss, gradient, guard, optimizer."""
+    model = make_model(config)
+    rng = jax.random.fold_in(jax.random.key(config.seed), state.step)
+
+    def loss_of(params: Any, batch: Any, rng: Array) -> tuple[Float[Array, ""], Metrics]:
+        return total_loss(objectives, model.bind({"params": params}), batch, state.step, rng)
+
+    (loss, metrics), grads = _gradient(loss_of, state.params, batch, rng, config.optimizer.accumulate)
+    norm = optax.global_norm(grads)
+    accepted = state.guard.accepts(loss, norm, config.guard)
+    updates, opt_state = optimizer.make(config).update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    keep = partial(jax.tree.map, lambda new, old: jnp.where(accepted, new, old))
+    params, opt_state = keep(params, state.params), keep(opt_state, state.opt_state)
+    decay = jnp.minimum(config.optimizer.ema, (1 + state.step) / (10 + state.step))  # follows closely at first
+    ema = None if state.ema is None else jax.tree.map(lambda e, p: e + (1 - decay) * (p - e), state.ema, params)
+    guard = state.guard.update(loss, accepted, config.guard)
+    metrics |= {
+        "loss": loss,
+        "gradient_norm": norm,
+        "learning_rate": optimizer.schedule(config.optimizer, config.steps)(state.step),
+        "guard/skipped": guard.skipped,
+        "guard/in_a_row": guard.in_a_row,
+    }
+    return State(state.step + 1, params, opt_state, ema, guard), metrics
+
+
+def _gradient(loss_of: Callable, params: Any, batch: Any, rng: Array, microbatches: int):
+    gradient = jax.value_and_grad(loss_of, has_aux=True)
+    if microbatches == 1:
+        return gradient(params, batch, rng)
+    # Interleaved rows: each microbatch stays spread over all devices.
+    parts = jax.tree.map(lambda x: sharding.constrain(rearrange(x, "(b m) ... -> m b ...", m=microbatches), 1), batch)
+
+    def body(total: Any, scanned: Any) -> tuple[Any, None]:
+        part, i = scanned
+        return jax.tree.map(jnp.add, total, gradient(params, part, jax.random.fold_in(rng, i))), None
+
+    first = jax.eval_shape(gradient, params, jax.tree.map(lambda x: x[0], parts), rng)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
+    total, _ = jax.lax.scan(body, zeros, (parts, jnp.arange(microbatches)))
+    return jax.tree.map(lambda x: x / microbatches, total)
+
+
+def jit_update(config: Config, objectives: Mapping[str, Objective], mesh: Mesh) -> Callable:
+    """`update` compiled for a mesh; the old state's memory is reused."""
+    states = state_shardings(config, mesh)
+    return jax.jit(
+        partial(update, config, objectives),
+        in_shardings=(states, sharding.batch_sharding(mesh)),
+        out_shardings=(states, NamedSharding(mesh, P())),
+        donate_argnums=0,
+    )
+
+
+def jit_init(config: Config, mesh: Mesh) -> Callable[[], State]:
+    """`init` compiled for a mesh, so that no device ever holds the whole state."""
+    return jax.jit(partial(init, config), out_shardings=state_shardings(config, mesh))
