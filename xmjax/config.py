@@ -27,6 +27,7 @@ class DataConfig:
       metadata: file that lists the records of a folder; "" looks for metadata.jsonl and metadata.csv.
       file_column: column of the image's path.
       text_column: column of the captions; "" looks for text, caption and captions.
+      id_column: column of a record's id; "" takes the image's path.
       image_feature: for tfds, the feature of the image.
       text_feature: for tfds, the feature of the text; may be a path such as "captions/text".
       builder: for tfds, the name of the data set, such as "coco_captions" or "mnist:3.0.1".
@@ -47,6 +48,7 @@ class DataConfig:
     metadata: str = ""
     file_column: str = "file_name"
     text_column: str = ""
+    id_column: str = ""
     image_feature: str = "image"
     text_feature: str = "label"
     builder: str = ""
@@ -270,6 +272,14 @@ class Config:
     mesh: MeshConfig = MeshConfig()
     guard: GuardConfig = GuardConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    def stream(self, name: str) -> DataConfig:
+        """Options of a stream by its name in a batch."""
+        return getattr(self, STREAMS[name])
+
+
+STREAMS = {"image_text": "data", "frame_audio": "frame_audio"}
+"""Name of a stream in a batch -> field of the config that describes it."""
 
 
 def default() -> ConfigDict:

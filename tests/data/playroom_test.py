@@ -410,3 +410,10 @@ def test_contact_sheet(tmp_path, options):
     bad = subprocess.run([*command[:4], str(tmp_path / "no" / "sheet.png")], capture_output=True, text=True, timeout=60)
     assert bad.returncode == 1
     assert "cannot write" in bad.stderr and "Traceback" not in bad.stderr
+
+
+def test_every_toy_is_inside_the_picture():
+    rare = (296517125, 1710317588, 855468179)  # a small toy in front of a big one, near an edge
+    for record in playroom.Playroom("train").read(rare):
+        for toy in record.truth.toys:
+            assert min(toy.box) >= 0 and max(toy.box) <= record.truth.image_size

@@ -68,7 +68,7 @@ def data_dir(tmp_path_factory) -> str:
 
 
 def test_nested_captions(data_dir):
-    source = Tfds("small_pictures", data_dir=data_dir, id_feature="key", image_size=8, keep_file_bytes=True)
+    source = Tfds("small_pictures", root=data_dir, id_feature="key", image_size=8, keep_file_bytes=True)
     assert len(source) == len(SHADES)
     assert source.name == "small_pictures"
     by_id = {record.id: record for record in source.read(np.arange(len(SHADES)))}
@@ -84,15 +84,13 @@ def test_nested_captions(data_dir):
 
 
 def test_order_and_repetition(data_dir):
-    source = Tfds("small_pictures", data_dir=data_dir, id_feature="key", image_size=8)
+    source = Tfds("small_pictures", root=data_dir, id_feature="key", image_size=8)
     ids = [record.id.split(" ")[0] for record in source.read(range(6))]
     assert [record.id for record in source.read([4, 1, 1])] == [ids[4], ids[1], ids[1]]
 
 
 def test_list_of_texts_and_records_without(data_dir):
-    records = Tfds("small_pictures", data_dir=data_dir, text_feature="names", language="en", image_size=8).read(
-        range(6)
-    )
+    records = Tfds("small_pictures", root=data_dir, text_feature="names", language="en", image_size=8).read(range(6))
     texts = [record.captions[0].text for record in records if isinstance(record, Record)]
     assert sorted(texts) == ["s100", "s150", "s200", "s50"]
     assert all(record.captions[0].language == "en" for record in records if isinstance(record, Record))
@@ -100,16 +98,16 @@ def test_list_of_texts_and_records_without(data_dir):
 
 
 def test_class_labels_are_names(data_dir):
-    source = Tfds("small_pictures", data_dir=data_dir, text_feature="label", id_feature="count", image_size=8)
+    source = Tfds("small_pictures", root=data_dir, text_feature="label", id_feature="count", image_size=8)
     labels = {record.id: record.captions[0].text for record in source.read(range(6)) if isinstance(record, Record)}
     assert labels == {"0": "cat", "1": "dog", "2": "cat", "3": "dog", "4": "cat"}
 
 
 def test_manifest_tells_splits_apart(data_dir):
-    whole = Tfds("small_pictures", data_dir=data_dir)
-    part = Tfds("small_pictures", data_dir=data_dir, split="train[:50%]")
+    whole = Tfds("small_pictures", root=data_dir)
+    part = Tfds("small_pictures", root=data_dir, split="train[:50%]")
     assert len(part) == 3
-    assert whole.manifest() == Tfds("small_pictures", data_dir=data_dir).manifest()
+    assert whole.manifest() == Tfds("small_pictures", root=data_dir).manifest()
     assert whole.manifest() != part.manifest()
     assert part.read([0])[0].id == "train[:50%]/0"
 
@@ -117,24 +115,24 @@ def test_manifest_tells_splits_apart(data_dir):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"dataset": ""}, ["--config.data.dataset"]),
-        ({"dataset": "no_such_set"}, ["no_such_set", "tfds build", "--config.data.data_dir"]),
-        ({"data_dir": "/no/such/folder"}, ["/no/such/folder", "--config.data.data_dir"]),
-        ({"split": "test"}, ["'test'", "train", "--config.data.split"]),
-        ({"split": "train[:1%]"}, ["empty", "--config.data.split"]),
+        ({"dataset": ""}, ["--config.data.builder"]),
+        ({"dataset": "no_such_set"}, ["no_such_set", "tfds build", "--config.data.root"]),
+        ({"root": "/no/such/folder"}, ["/no/such/folder", "--config.data.root"]),
+        ({"split": "test"}, ["'test'", "train", "--config.data.train_split", "--config.data.validation_split"]),
+        ({"split": "train[:1%]"}, ["empty", "--config.data.validation_split"]),
         ({"image_feature": "picture"}, ["'picture'", "image", "--config.data.image_feature"]),
         ({"image_feature": "label"}, ["'label'", "ClassLabel", "--config.data.image_feature"]),
         ({"text_feature": "captions/words"}, ["'captions/words'", "captions/text", "--config.data.text_feature"]),
         ({"text_feature": "count"}, ["'count'", "Scalar", "--config.data.text_feature"]),
         ({"text_feature": "captions"}, ["'captions'", "FeaturesDict", "--config.data.text_feature"]),
-        ({"id_feature": "nothing"}, ["'nothing'", "key", "--config.data.id_feature"]),
+        ({"id_feature": "nothing"}, ["'nothing'", "key", "id_feature=NAME"]),
         ({"fit": "squash"}, ["squash", "crop"]),
         ({"image_size": 0}, ["image_size"]),
     ],
 )
 def test_mistakes_are_named(data_dir, options, words):
     with pytest.raises(UserError) as caught:
-        Tfds(**({"dataset": "small_pictures", "data_dir": data_dir} | options))
+        Tfds(**({"dataset": "small_pictures", "root": data_dir} | options))
     message = str(caught.value)
     assert "\n" not in message
     assert all(word in message for word in words), message
@@ -144,7 +142,7 @@ def test_reading_imports_no_tensorflow(data_dir):
     code = (
         "import sys\n"
         "from xmjax.data.tfds_source import Tfds\n"
-        "source = Tfds('small_pictures', data_dir=sys.argv[1], image_size=8)\n"
+        "source = Tfds('small_pictures', root=sys.argv[1], image_size=8)\n"
         "assert sum(hasattr(record, 'image') for record in source.read(range(6))) == 5\n"
         "assert 'tensorflow' not in sys.modules, 'tensorflow was imported'\n"
     )

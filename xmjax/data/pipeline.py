@@ -13,14 +13,11 @@ from typing import Any
 import grain
 import numpy as np
 
-from xmjax import vocab
-from xmjax.config import Config, DataConfig
-from xmjax.data.masks import text_ids
+from xmjax.config import STREAMS, Config, DataConfig
+from xmjax.data.arrays import draw, image_bytes, text_ids
 from xmjax.data.source import Caption, Record, Source, Unreadable
+from xmjax.data.sources import open_source
 from xmjax.errors import UserError
-
-STREAMS = {"image_text": "data", "frame_audio": "frame_audio"}
-"""Name of a stream in a batch -> field of the config that describes it."""
 
 ATTEMPTS = 100
 """Records tried in the place of an unreadable one."""
@@ -80,7 +77,7 @@ class Stream:
 
     def __init__(self, config: Config, name: str, source: Source, features: Sequence[Features]):
         self.config = config
-        self.options: DataConfig = getattr(config, STREAMS[name])
+        self.options = config.stream(name)
         self.name = name
         self.source = source
         self.features = features
@@ -125,10 +122,8 @@ class Stream:
     def row(self, record: Record, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Arrays of one record: its modalities, its captions, and what the objectives ask for."""
         arrays: dict[str, np.ndarray] = {"id": stable_id(record.id), **record.extra}
-        if record.file is not None:
-            arrays["image"] = vocab.padded(record.file, self.config.model.image.max_file_bytes)
-        elif record.image is not None:
-            arrays["image"] = record.image
+        if record.image is not None:
+            arrays["image"] = image_bytes(record, self.config.model.image)
         if record.audio is not None:
             arrays["audio"] = record.audio
         captions = draw(record.captions, self.options.captions, rng)
@@ -144,14 +139,6 @@ class Stream:
 def stable_id(text: str) -> np.int32:
     """A hash of a name that is the same in every process."""
     return np.frombuffer(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).digest(), np.int32)[0]
-
-
-def draw(captions: Sequence[Caption], count: int, rng: np.random.Generator) -> tuple[Caption, ...]:
-    """``count`` captions of a record, different ones as long as there are enough."""
-    if not captions or len(captions) == count:
-        return tuple(captions)
-    order = rng.permutation(len(captions)).tolist()
-    return tuple(captions[order[i % len(order)]] for i in range(count))
 
 
 def _seed(seed: int, name: str) -> int:
@@ -185,6 +172,29 @@ class Batches:
         iterator = dataset.to_iter_dataset(reading).__iter__()
         iterator.set_state({"next_index": step})
         return iterator
+
+
+def open_streams(config: Config, features: Mapping[str, Sequence[Features]]) -> dict[str, Stream]:
+    """The training streams of a run by name.
+
+    Args:
+      config: of the run.
+      features: stream -> what its objectives add to every example.
+
+    Raises:
+      UserError: an objective reads a stream that is left out.
+    """
+    streams = {}
+    for name, field in STREAMS.items():
+        options: DataConfig = getattr(config, field)
+        if options.source != "none":
+            streams[name] = Stream(config, name, open_source(config, options, "train"), features.get(name, ()))
+        elif features.get(name):
+            raise UserError(
+                f"an objective reads the stream {name}, but config.{field}.source is 'none'; choose a source or "
+                "take the objective out"
+            )
+    return streams
 
 
 def manifest(streams: Mapping[str, Stream]) -> dict[str, Any]:

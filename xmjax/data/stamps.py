@@ -9,7 +9,8 @@ import posixpath
 from collections.abc import Sequence
 from typing import Any
 
-from xmjax.data.folder import Folder, ImageFiles, Row, check_root, choose_languages
+from xmjax.data.folder import Folder
+from xmjax.data.image_files import ImageFiles, Row, check_root, choose_languages
 from xmjax.errors import UserError
 
 INSTALLED = "/usr/share/tuxpaint/stamps"

@@ -9,10 +9,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from xmjax.data import images
-from xmjax.data.folder import check_image_options, read_parallel
+from xmjax.data.image_files import check_image_options, read_parallel
 from xmjax.data.source import Caption, Record, Unreadable
 from xmjax.data.words import words
 from xmjax.errors import UserError
+
+_SPLIT_FIELDS = "--config.data.train_split or --config.data.validation_split"
 
 
 class Tfds:
@@ -22,7 +24,7 @@ class Tfds:
 
     Args:
       dataset: its name, with config and version where they matter: "NAME/CONFIG:VERSION".
-      data_dir: where it is prepared. Empty: the ``TFDS_DATA_DIR`` of the environment, else ``~/tensorflow_datasets``.
+      root: where it is prepared. Empty: the ``TFDS_DATA_DIR`` of the environment, else ``~/tensorflow_datasets``.
       split: a split in tfds' notation, such as "train" or "train[:90%]".
       image_feature: name of the image feature.
       text_feature: path of a text or class label, or of a sequence of them: "label", "captions/text".
@@ -42,7 +44,7 @@ class Tfds:
         self,
         dataset: str,
         *,
-        data_dir: str = "",
+        root: str = "",
         split: str = "train",
         image_feature: str = "image",
         text_feature: str = "captions/text",
@@ -54,16 +56,16 @@ class Tfds:
         name: str = "",
     ):
         check_image_options(image_size, fit)
-        builder = _builder(dataset, data_dir)
+        builder = _builder(dataset, root)
         features = builder.info.features
         _check_image(dataset, features, image_feature)
         label = _text_feature(dataset, features, text_feature)
         if id_feature and id_feature not in features:
-            raise _missing(dataset, id_feature, "id_feature", features)
+            raise _missing(dataset, id_feature, "id_feature", features)  # An argument only, no field of a config.
         try:
             info = builder.info.splits[split]
             if not info.num_examples:
-                raise UserError(f"split {split!r} of tfds data set {dataset} is empty: set --config.data.split.")
+                raise UserError(f"split {split!r} of tfds data set {dataset} is empty: set {_SPLIT_FIELDS}.")
             files = [instruction.filename for instruction in info.file_instructions]
             self._data = builder.as_data_source(split, decoders={image_feature: tfds.decode.SkipDecoding()})
         except UserError:
@@ -71,7 +73,7 @@ class Tfds:
         except Exception as error:  # tfds raises ValueError, KeyError, AssertionError and others of its own.
             raise UserError(
                 f"split {split!r} of tfds data set {dataset} cannot be read: {_line(error)} "
-                "Set --config.data.split, or prepare the data with --file_format=array_record."
+                f"Set {_SPLIT_FIELDS}, or prepare the data with --file_format=array_record."
             ) from error
         self.name = name or builder.info.name
         self._split = split
@@ -144,17 +146,17 @@ class Tfds:
                 yield text.strip()
 
 
-def _builder(dataset: str, data_dir: str) -> Any:
+def _builder(dataset: str, root: str) -> Any:
     if not dataset:
-        raise UserError("no tfds data set is named: pass --config.data.dataset=NAME.")
-    directory = os.path.expanduser(data_dir) if data_dir else None
+        raise UserError("no tfds data set is named: pass --config.data.builder=NAME.")
+    directory = os.path.expanduser(root) if root else None
     if directory and not os.path.isdir(directory):
-        raise UserError(f"data.data_dir {data_dir} does not exist: pass --config.data.data_dir=DIR.")
+        raise UserError(f"--config.data.root={root} does not exist: pass the folder where it is prepared.")
     remedy = (
         f"Prepare it with `tfds build {dataset} --file_format=array_record`, or pass the folder where it is with "
-        "--config.data.data_dir=DIR."
+        "--config.data.root=DIR."
     )
-    where = data_dir or "the default tfds folder"
+    where = root or "the default tfds folder"
     try:
         builder = tfds.builder(dataset, data_dir=directory)
         prepared = bool(builder.info.splits)
@@ -167,7 +169,7 @@ def _builder(dataset: str, data_dir: str) -> Any:
 
 def _check_image(dataset: str, features: Any, name: str) -> None:
     if name not in features:
-        raise _missing(dataset, name, "image_feature", features)
+        raise _missing(dataset, name, "--config.data.image_feature", features)
     if not isinstance(features[name], tfds.features.Image):
         raise UserError(
             f"feature {name!r} of tfds data set {dataset} is {type(features[name]).__name__}, not Image: "
@@ -180,7 +182,7 @@ def _text_feature(dataset: str, features: Any, path: str) -> Any:
     feature = features
     for part in path.split("/"):
         if not isinstance(feature, tfds.features.FeaturesDict) or part not in feature:
-            raise _missing(dataset, path, "text_feature", features)
+            raise _missing(dataset, path, "--config.data.text_feature", features)
         feature = feature[part]
         while isinstance(feature, tfds.features.Sequence):
             feature = feature.feature
@@ -194,9 +196,7 @@ def _text_feature(dataset: str, features: Any, path: str) -> Any:
 
 def _missing(dataset: str, name: str, option: str, features: Any) -> UserError:
     there = ", ".join(sorted(_paths(features)))
-    return UserError(
-        f"tfds data set {dataset} has no feature {name!r}; it has {there}: choose with --config.data.{option}=NAME."
-    )
+    return UserError(f"tfds data set {dataset} has no feature {name!r}; it has {there}: choose with {option}=NAME.")
 
 
 def _paths(feature: Any, prefix: str = "") -> Iterator[str]:

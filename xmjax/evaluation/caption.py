@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 
 from xmjax import vocab
-from xmjax.data.masks import prompted
+from xmjax.data.arrays import image_bytes, prompted
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
-from xmjax.evaluation.items import image_bytes, references
+from xmjax.evaluation.items import references
 from xmjax.models.crossmodal import concatenate
 from xmjax.models.generate import greedy
 from xmjax.objectives.base import sequence_nats, written_after_prompt
@@ -27,7 +27,7 @@ class CaptionEvaluator(Evaluator):
         room, length = options.max_prompt_bytes if options else PROMPT_BYTES, config.model.text.max_bytes
         self.captions = [r.captions[i % len(r.captions)] for i, r in enumerate(self.records)]
         self.references = [references(c, r) for c, r in zip(self.captions, self.records, strict=True)]
-        self.image = np.stack([image_bytes(config, record) for record in self.records])
+        self.image = np.stack([image_bytes(record, config.model.image) for record in self.records])
         self.sequence = np.stack([prompted(c, room, length) for c in self.captions])
         after = np.cumsum(self.sequence == vocab.SEP, 1) - (self.sequence == vocab.SEP)
         self.prompt = np.where(after, vocab.PAD, self.sequence)[:, : room + 2].astype(np.uint16)

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from xmjax import vocab
-from xmjax.data.masks import fill_arrays
+from xmjax.data.arrays import fill_arrays, image_bytes
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
-from xmjax.evaluation.items import FillItem, fill_items, image_bytes
+from xmjax.evaluation.items import FillItem, fill_items
 from xmjax.models.crossmodal import concatenate
 from xmjax.objectives.base import sequence_nats
 
@@ -27,7 +27,7 @@ class FillEvaluator(Evaluator):
             return
         length = max(len(word.encode()) for item in self.items for word in item.candidates) + 2
         most = max(len(item.candidates) for item in self.items)
-        self.image = np.stack([image_bytes(config, item.record) for item in self.items])
+        self.image = np.stack([image_bytes(item.record, config.model.image) for item in self.items])
         self.masked = np.stack([_masked(item, config.model.text.max_bytes) for item in self.items])
         self.sequences = np.full((len(self.items), most, length), vocab.PAD, np.uint16)
         for i, item in enumerate(self.items):

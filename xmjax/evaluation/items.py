@@ -5,10 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xmjax import vocab
-from xmjax.config import Config
 from xmjax.data import playroom
-from xmjax.data.masks import caption_words
+from xmjax.data.arrays import caption_words
 from xmjax.data.source import Caption, Record, Word
 
 CANDIDATES = 16
@@ -134,11 +132,3 @@ def references(caption: Caption, record: Record) -> set[str]:
     if record.truth is not None:
         return {c.text for c in playroom.captions(record.truth, caption.language, caption.style)}
     return {c.text for c in record.captions if (c.language, c.style) == (caption.language, caption.style)}
-
-
-def image_bytes(config: Config, record: Record) -> np.ndarray:
-    """The picture as the model takes it: pixels, or ids of the file's bytes."""
-    if record.file is not None:
-        return vocab.padded(record.file, config.model.image.max_file_bytes)
-    assert record.image is not None
-    return record.image

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from xmjax.data.masks import text_ids
+from xmjax.data.arrays import image_bytes, text_ids
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores
-from xmjax.evaluation.items import describes, image_bytes, query
+from xmjax.evaluation.items import describes, query
 
 RECALLS = (1, 5, 10)
 
@@ -22,7 +22,7 @@ class RetrievalEvaluator(Evaluator):
         if not self.pools:
             return
         self.captions = [query(record, i) for i, record in enumerate(self.records)]
-        self.image = np.stack([image_bytes(config, record) for record in self.records])
+        self.image = np.stack([image_bytes(record, config.model.image) for record in self.records])
         self.text = np.stack([text_ids(c.text, config.model.text.max_bytes) for c in self.captions])
         self.run = self.compiled(_towers)
         truth = [

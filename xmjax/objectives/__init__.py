@@ -1,8 +1,8 @@
 """Pretraining tasks: one file each, a registered name, a weight and a schedule over steps."""
 
-from xmjax.objectives.base import OBJECTIVES, Objective, Options, make, total_loss
+from xmjax.objectives.base import OBJECTIVES, Objective, Options, features, make, options, total_loss
 from xmjax.objectives.caption import Caption
 from xmjax.objectives.contrast import Contrast
 from xmjax.objectives.fill import Fill
 
-__all__ = ["OBJECTIVES", "Caption", "Contrast", "Fill", "Objective", "Options", "make", "total_loss"]
+__all__ = ["OBJECTIVES", "Caption", "Contrast", "Fill", "Objective", "Options", "features", "make", "options", "total_loss"]

@@ -51,6 +51,14 @@ class Objective:
         """Arrays of static shape that the loader adds to one example (`data.example.Example`) for this task."""
         return {}
 
+    def flops(self, share: float) -> dict[str, float]:
+        """Operations of a forward pass over one row, by the name of the pass, so that shared ones count once.
+
+        Args:
+          share: part of the text that is not padding.
+        """
+        return {}
+
     def loss(self, passes: Passes, rng: Array) -> tuple[Float[Array, ""], Metrics]:
         """The loss over one batch and what to log of it."""
         raise NotImplementedError
@@ -62,6 +70,19 @@ OBJECTIVES: Registry[type[Objective]] = Registry("objective")
 def make(config: Config) -> dict[str, Objective]:
     """The objectives of a run by name."""
     return {name: OBJECTIVES[name](options, config) for name, options in config.objectives.items()}
+
+
+def options(name: str, **changes: Any) -> dict[str, Any]:
+    """All options of an objective, as config files hold them: the defaults with ``changes``."""
+    return dataclasses.asdict(OBJECTIVES[name].Options(**changes))
+
+
+def features(objectives: Mapping[str, Objective]) -> dict[str, list[Any]]:
+    """Stream -> what its objectives add to every example."""
+    found: dict[str, list[Any]] = {}
+    for objective in objectives.values():
+        found.setdefault(objective.options.stream, []).append(objective.features)
+    return found
 
 
 def weight(options: Options, step: Array, steps: int) -> Float[Array, ""]:
@@ -93,6 +114,9 @@ def total_loss(
         loss, logged = objective.loss(passes[objective.options.stream], jax.random.fold_in(rng, i))
         total = total + weight(objective.options, step, objective.config.steps) * loss
         metrics |= {f"{name}/{key}": value for key, value in {"loss": loss, **logged}.items()}
+    for stream, arrays in batch.items():
+        if "text" in arrays:
+            metrics[f"data/{stream}/padding"] = jnp.mean(arrays["text"] == vocab.PAD, dtype=jnp.float32)
     return total, metrics
 
 

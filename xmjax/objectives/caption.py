@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from xmjax import vocab
-from xmjax.data.masks import prompted
+from xmjax.data.arrays import draw, prompted
 from xmjax.models.crossmodal import concatenate
 from xmjax.objectives import base
+from xmjax.training import flops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +39,17 @@ class Caption(base.Objective):
 
     def features(self, example: Any) -> dict[str, np.ndarray]:
         prompt, text = self.options.max_prompt_bytes, self.config.model.text.max_bytes
-        captions = example.captions[: self.options.captions or None]
+        captions = draw(example.captions, self.options.captions or len(example.captions), example.rng)
         return {"caption": np.stack([prompted(caption, prompt, text) for caption in captions])}
+
+    def flops(self, share):
+        o, model = self.options, self.config.model
+        captions = o.captions or self.config.stream(o.stream).captions
+        length = o.max_prompt_bytes + share * model.text.max_bytes + 2
+        return {
+            f"encode/{o.modality}": flops.encode(model, o.modality),
+            "caption": flops.decoder(model, length, flops.tokens(model, o.modality), captions),
+        }
 
     def loss(self, passes, rng):
         sequences = passes.batch["caption"]

@@ -8,6 +8,7 @@ from einops import repeat
 from jaxtyping import Array, Bool, Float
 
 from xmjax.objectives import base
+from xmjax.training import flops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Contrast(base.Objective):
     """Contrastive loss with several positives: rows of one record, and rows of one caption, belong together."""
 
     Options = Options
+
+    def flops(self, share):
+        model, captions = self.config.model, self.config.stream(self.options.stream).captions
+        rows = {m: captions if m == "text" else 1 for m in (self.options.first, self.options.second)}
+        return {f"encode/{m}": n * flops.encode(model, m, share if m == "text" else 1.0) for m, n in rows.items()}
 
     def loss(self, passes, rng):
         o = self.options

@@ -9,9 +9,10 @@ import numpy as np
 from einops import rearrange
 
 from xmjax import vocab
-from xmjax.data.masks import mask_words
+from xmjax.data.arrays import mask_words
 from xmjax.models.crossmodal import concatenate
 from xmjax.objectives import base
+from xmjax.training import flops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,16 @@ class Fill(base.Objective):
             strict=True,
         )
         return {"masked": np.stack(masked), "spans": np.stack(spans)}
+
+    def flops(self, share):
+        model, captions = self.config.model, self.config.stream(self.options.stream).captions
+        other, text = flops.tokens(model, self.options.modality), flops.tokens(model, "text") * share
+        return {
+            f"encode/{self.options.modality}": flops.encode(model, self.options.modality),
+            "masked": captions * flops.encode(model, "text", share),
+            "fuse": captions * flops.stack(model, model.fusion_layers, other + text + 1),
+            "fill": captions * flops.decoder(model, self.options.max_span_bytes + 1, other + text, self.options.spans),
+        }
 
     def loss(self, passes, rng):
         sequences = rearrange(passes.batch["spans"], "b c s w -> (b c) s w")

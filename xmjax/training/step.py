@@ -45,8 +45,11 @@ class Guard(struct.PyTreeNode):
         return cls(jnp.float32(0), jnp.float32(0), jnp.int32(0), jnp.int32(0), jnp.int32(0))
 
     def accepts(self, loss: Float[Array, ""], norm: Float[Array, ""], config: GuardConfig) -> Bool[Array, ""]:
-        """Whether a step is applied: loss and gradient finite, and the loss no outlier upwards."""
-        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+        """Whether a step is applied: loss and gradient finite, and the loss no outlier upwards.
+
+        Once ``patience`` steps in a row were refused nothing is applied any more, until the host sees it and stops.
+        """
+        finite = jnp.isfinite(loss) & jnp.isfinite(norm) & (self.in_a_row < config.patience)
         if not config.sigma:
             return finite
         deviation = jnp.sqrt(jnp.maximum(self.square - self.mean**2, 1e-8))
@@ -108,6 +111,14 @@ def init(config: Config) -> State:
 def state_shardings(config: Config, mesh: Any) -> State:
     """A sharding for every array of the state."""
     return sharding.shardings(jax.eval_shape(partial(init, config)), mesh)
+
+
+def abstract_state(config: Config, mesh: Any) -> State:
+    """Shapes, dtypes and shardings of the state, without any memory."""
+    shapes = jax.eval_shape(partial(init, config))
+    return jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, sharding.shardings(shapes, mesh)
+    )
 
 
 def update(

@@ -230,7 +230,7 @@ def _place_pair(
     across_b = low + _within(draws, high - low)
     if relation != "place":
         step = a[axis] + 1 if relation == "hold" else _step_into(solids, first, axis, across_b - across_a)
-        along_a = _within(draws, room - step - b[axis])
+        along_a = _within(draws, room - max(a[axis], step + b[axis]))
         along_b = along_a + step
     placed = [(along_a, across_a), (along_b, across_b)]
     if first == 1:

@@ -1,16 +1,34 @@
-"""What the loader makes of a caption: ids, masked words, and prompted sequences for the decoder."""
+"""What the loader makes of a record: bytes of its picture and text, masked words, sequences for the decoder."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import UInt16
 
 from xmjax import vocab
-from xmjax.data.source import Caption, Word
+from xmjax.config import ImageConfig
+from xmjax.data.source import Caption, Record, Word
 from xmjax.data.words import words
 
 
 def text_ids(text: str, length: int) -> UInt16[np.ndarray, " L"]:
     """Bytes of a text as ids, cut between characters or padded to ``length``."""
     return vocab.padded(vocab.truncate(text.encode(), length), length)
+
+
+def image_bytes(record: Record, options: ImageConfig) -> np.ndarray:
+    """The picture as the model's embedder takes it: uint8 pixels [Y, X, 3], or ids of the file's bytes uint16 [L].
+
+    A record without a file is written as a PPM, a header of a few bytes and the raw pixels.
+    """
+    assert record.image is not None
+    if options.embedder != "file":
+        return record.image
+    data = record.file
+    if data is None:
+        height, width, _ = record.image.shape
+        data = b"P6 %d %d 255\n" % (width, height) + record.image.tobytes()
+    return vocab.padded(data, options.max_file_bytes)
 
 
 def caption_words(caption: Caption) -> tuple[Word, ...]:
@@ -45,7 +63,7 @@ def fill_arrays(
     data: bytes, chosen: list[Word], spans: int, max_span_bytes: int, length: int
 ) -> tuple[UInt16[np.ndarray, " L"], UInt16[np.ndarray, "S W"]]:
     """The masked text and the sequences of its masked words; see `mask_words`."""
-    masked = np.full(length + spans, vocab.PAD, np.uint16)
+    masked = np.full(length, vocab.PAD, np.uint16)
     sequences = np.full((spans, max_span_bytes + 2), vocab.PAD, np.uint16)
     ids = np.frombuffer(data, np.uint8)
     at, last = 0, 0
@@ -59,7 +77,7 @@ def fill_arrays(
         sequences[i, 1 : n + 1] = ids[word.start : word.end]
         sequences[i, n + 1] = vocab.EOS
     masked[at : at + len(ids) - last] = ids[last:]
-    return masked[:length], sequences
+    return masked, sequences
 
 
 def prompt_of(caption: Caption) -> str:
@@ -78,3 +96,11 @@ def prompted(caption: Caption, max_prompt_bytes: int, length: int) -> UInt16[np.
     ids[len(prompt) + 2 : len(prompt) + len(text) + 2] = np.frombuffer(text, np.uint8)
     ids[len(prompt) + len(text) + 2] = vocab.EOS
     return ids
+
+
+def draw(captions: Sequence[Caption], count: int, rng: np.random.Generator) -> tuple[Caption, ...]:
+    """``count`` captions of a record, different ones as long as there are enough."""
+    if not captions or len(captions) == count:
+        return tuple(captions)
+    order = rng.permutation(len(captions)).tolist()
+    return tuple(captions[order[i % len(order)]] for i in range(count))

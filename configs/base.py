@@ -1,0 +1,86 @@
+"""The base run: fill, contrast and captions on the playroom, in English and Korean.
+
+    python launch/pretrain.py --config=configs/base.py                  two CPU cores, about ten minutes
+    python launch/pretrain.py --config=configs/base.py:smoke            two CPU cores, under a minute, learns nothing
+    python launch/pretrain.py --config=configs/base.py:size=small       two CPU cores, under an hour
+    python launch/pretrain.py --config=configs/base.py:size=base        accelerators; also large and huge
+
+Expected figures are in docs/log.md.
+"""
+
+from ml_collections import ConfigDict
+
+from xmjax import config as xmjax_config
+from xmjax.errors import UserError
+from xmjax.objectives import options
+
+SIZES = ("tiny", "small", "base", "large", "huge")
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The config for "smoke", "size=NAME", or both with a comma between."""
+    size, smoke = parse(arg)
+    config = xmjax_config.default()
+    config.name = "-".join(["base", *([size] if size != "tiny" else []), *(["smoke"] if smoke else [])])
+    config.data.source = "playroom"
+    with config.unlocked():
+        config.objectives = {
+            "fill": options("fill", max_span_bytes=15),
+            "contrast": options("contrast", weight=0.5),
+            "caption": options("caption", captions=1),
+        }
+    resize(config, size)
+    if smoke:
+        shrink(config)
+    return config
+
+
+def parse(arg: str) -> tuple[str, bool]:
+    """Size and smoke mode of a config's argument."""
+    size, smoke = "tiny", False
+    for part in filter(None, (arg or "").split(",")):
+        if part == "smoke":
+            smoke = True
+        elif part.removeprefix("size=") in SIZES:
+            size = part.removeprefix("size=")
+        else:
+            raise UserError(f"unknown mode {part!r} after the config's colon: smoke, or size= one of {', '.join(SIZES)}")
+    return size, smoke
+
+
+def resize(config: ConfigDict, size: str) -> None:
+    """Sets the model and the recipe for a size. From base up these are the widths and depths of ViT-B, L and H."""
+    model, image, text, optimizer = config.model, config.model.image, config.model.text, config.optimizer
+    optimizer.name = "muon"
+    if size in ("tiny", "small"):
+        config.batch_size, config.steps = 64, 1250 if size == "tiny" else 6000
+        model.width, model.heads = 128, 2
+        model.fusion_layers = model.decoder_layers = model.unroll = 2
+        image.size, image.patch, image.stem = 32, 8, 32
+        text.ngrams = ()
+        optimizer.learning_rate, optimizer.warmup = 2e-3, 50
+        return
+    layers, model.width, model.heads = {"base": (12, 768, 12), "large": (24, 1024, 16), "huge": (32, 1280, 16)}[size]
+    image.size, image.patch, image.stem = 224, 14 if size == "huge" else 16, 0
+    image.unimodal_layers, text.unimodal_layers = layers, layers // 2
+    model.fusion_layers = model.decoder_layers = layers // 2
+    text.max_bytes, text.ngrams, text.buckets = 256, (3, 4, 5), 16384
+    model.embedding, model.unroll = 512, 1
+    config.objectives.caption.captions = 0
+    config.batch_size, config.steps, config.data.captions = 1024, 100_000, 1
+    config.save_every = 1000
+    optimizer.learning_rate, optimizer.warmup = 5e-4, 2000
+
+
+def shrink(config: ConfigDict) -> None:
+    """Smoke mode: every part of the run, a few steps each, on two cores in under a minute."""
+    model = config.model
+    model.width, model.heads, model.embedding, model.mlp_ratio = 32, 2, 32, 2.0
+    model.fusion_layers = model.decoder_layers = 1
+    model.image.unimodal_layers = model.text.unimodal_layers = model.unroll = 1
+    model.image.size, model.image.patch, model.text.buckets = 32, 8, 64
+    model.image.stem = min(model.image.stem, 8)
+    model.text.max_bytes = 64
+    config.batch_size, config.steps, config.optimizer.warmup = 16, 20, 5
+    config.log_every, config.save_every = 5, 10
+    config.evaluation.items, config.evaluation.pool, config.evaluation.batch_size = 40, 20, 20

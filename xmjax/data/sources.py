@@ -1,0 +1,89 @@
+"""Sources by name: what ``config.data.source`` can be."""
+
+from collections.abc import Callable
+
+from xmjax.config import Config, DataConfig
+from xmjax.data.source import Source
+from xmjax.errors import UserError
+from xmjax.registry import Registry
+
+SPLITS = ("train", "val")
+
+SOURCES: Registry[Callable[[Config, DataConfig, str], Source]] = Registry("data source")
+"""Functions of the run's config, the stream's options and the split, "train" or "val"."""
+
+
+def open_source(config: Config, options: DataConfig, split: str) -> Source:
+    """The records of one split of a stream."""
+    return SOURCES[options.source](config, options, split)
+
+
+@SOURCES.register("playroom")
+def _playroom(config: Config, options: DataConfig, split: str) -> Source:
+    from xmjax.data.playroom import LANGUAGES, Playroom
+
+    try:
+        return Playroom(
+            split,
+            options.grade,
+            config.model.image.size,
+            languages=options.languages or LANGUAGES,
+            captions_per_record=options.captions,
+        )
+    except ValueError as error:
+        raise UserError(f"config.data: {error}") from None
+
+
+def _image_options(config: Config, options: DataConfig) -> dict:
+    return {
+        "image_size": config.model.image.size,
+        "fit": options.fit,
+        "keep_file_bytes": config.model.image.embedder == "file",
+    }
+
+
+@SOURCES.register("folder")
+def _folder(config: Config, options: DataConfig, split: str) -> Source:
+    from xmjax.data.folder import Folder
+
+    return Folder(
+        options.root,
+        metadata=options.metadata,
+        file_column=options.file_column,
+        text_column=options.text_column,
+        id_column=options.id_column,
+        languages=options.languages,
+        split=split,
+        validation_fraction=options.validation_fraction,
+        name=options.name or "folder",
+        **_image_options(config, options),
+    )
+
+
+@SOURCES.register("stamps")
+def _stamps(config: Config, options: DataConfig, split: str) -> Source:
+    from xmjax.data.stamps import INSTALLED, open_stamps
+
+    return open_stamps(
+        options.root or INSTALLED,
+        languages=options.languages,
+        split=split,
+        validation_fraction=options.validation_fraction,
+        **_image_options(config, options),
+    )
+
+
+@SOURCES.register("tfds")
+def _tfds(config: Config, options: DataConfig, split: str) -> Source:
+    from xmjax.data.tfds_source import Tfds
+
+    return Tfds(
+        options.builder,
+        root=options.root,
+        split=options.train_split if split == "train" else options.validation_split,
+        image_feature=options.image_feature,
+        text_feature=options.text_feature,
+        language=options.languages[0] if options.languages else "",
+        name=options.name,
+        **_image_options(config, options),
+    )

@@ -1,0 +1,104 @@
+"""All evaluators of a run, and the files their results go to."""
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from PIL import Image
+
+from xmjax.config import Config
+from xmjax.data.source import Record, Source
+from xmjax.data.sources import open_source
+from xmjax.evaluation.base import EVALUATORS, Evaluator, Scores
+from xmjax.errors import UserError
+
+
+def first_records(source: Source, count: int) -> list[Record]:
+    """The first ``count`` readable records of a source, or as many as it has."""
+    found: list[Record] = []
+    for start in range(0, len(source), 256):
+        if len(found) >= count:
+            break
+        rows = source.read(range(start, min(start + 256, len(source))))
+        found += [r for r in rows if isinstance(r, Record)]
+    return found[:count]
+
+
+class Evaluation:
+    """The evaluators of a config on the validation split of its image-text stream."""
+
+    def __init__(self, config: Config, mesh: Mesh, workdir: Path, only: Sequence[str] = ()):
+        """Args:
+        config: of the run.
+        mesh: its devices.
+        workdir: results go to its directory "eval".
+        only: names of the evaluators to run; empty takes the config's.
+        """
+        names = tuple(only) or config.evaluation.names
+        makers = [EVALUATORS[name] for name in names]
+        self._config, self._mesh, self._directory = config, mesh, workdir / "eval"
+        self._makers = makers if config.data.source != "none" else []
+        self._evaluators: list[Evaluator] | None = None
+        self.records: list[Record] = []
+        self._complete = not only
+
+    def _prepare(self) -> list[Evaluator]:
+        """Items and compiled functions, made when they are first needed."""
+        if self._evaluators is None:
+            source = open_source(self._config, self._config.data, "val")
+            self.records = first_records(source, self._config.evaluation.items)
+            if not self.records:
+                raise UserError(f"no record of the validation split of {source.name} can be read")
+            self._name = self._config.data.name or source.name
+            self._evaluators = [make(self._config, self._mesh, self.records) for make in self._makers]
+        return self._evaluators
+
+    def __call__(self, state: Any, step: int) -> Scores:
+        """Scores of a state, by "<data>/<evaluator>/<name>"; written by the first process."""
+        if not self._makers:
+            return {}
+        evaluators = self._prepare()
+        params = state.params if state.ema is None else state.ema
+        scores: Scores = {}
+        examples: dict[str, dict[str, Any]] = {}
+        for evaluator in evaluators:
+            report = evaluator(params)
+            scores |= {f"{self._name}/{key}": value for key, value in report.scores.items()}
+            for id, shown in report.examples.items():
+                examples.setdefault(id, {}).update(shown)
+        if jax.process_index() == 0:
+            self._write(step, scores, examples)
+        return scores
+
+    def _write(self, step: int, scores: Scores, examples: dict[str, dict[str, Any]]) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        if not self._complete:
+            scores = self.read(step) | scores
+        path = self._directory / f"step_{step}.json"
+        path.write_text(json.dumps(scores, indent=2, ensure_ascii=False) + "\n")
+        shown = {id: e for id, e in examples.items() if "right" in e} or dict(list(examples.items())[:20])
+        by_id = {record.id: record for record in self.records}
+        for id, example in shown.items():
+            example["image_png"] = _png(by_id[id])
+            example["captions"] = [caption.text for caption in by_id[id].captions]
+        if shown and self._complete:
+            text = json.dumps(shown, indent=1, ensure_ascii=False)
+            (self._directory / f"step_{step}.examples.json").write_text(text + "\n")
+
+    def read(self, step: int) -> Scores:
+        """Scores of an earlier evaluation, empty where there was none."""
+        path = self._directory / f"step_{step}.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _png(record: Record) -> str:
+    if record.image is None:
+        return ""
+    buffer = io.BytesIO()
+    Image.fromarray(record.image).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()

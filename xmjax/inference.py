@@ -1,0 +1,61 @@
+"""From a workdir to a model that can be used."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+from xmjax import config as config_module
+from xmjax import sharding
+from xmjax.config import Config
+from xmjax.errors import UserError
+from xmjax.evaluation.base import Scores
+from xmjax.evaluation.run import Evaluation
+from xmjax.training.checkpoint import Checkpoints
+from xmjax.training.step import State, abstract_state
+
+
+def read_config(workdir: Path) -> Config:
+    """The config of a run.
+
+    Raises:
+      UserError: the workdir is none.
+    """
+    path = workdir / "config.json"
+    if not path.is_file():
+        raise UserError(f"{workdir} is no workdir of a run: it has no config.json; give the --workdir of a pretraining run")
+    return config_module.build(json.loads(path.read_text()))
+
+
+def restore(workdir: Path, config: Config, mesh: jax.sharding.Mesh, step: int | None = None) -> tuple[State, int]:
+    """The state of a checkpoint, by default the newest, on any mesh.
+
+    Raises:
+      UserError: there is no such checkpoint.
+    """
+    directory = workdir / "checkpoints"
+    saved = Checkpoints(directory) if directory.is_dir() else None
+    steps = saved.steps() if saved else []
+    wanted = step if step is not None else (steps[-1] if steps else None)
+    if saved is None or wanted not in steps:
+        there = f"complete ones are of steps {', '.join(map(str, steps))}" if steps else "it has no complete checkpoint"
+        raise UserError(f"{workdir} has no checkpoint{'' if step is None else f' of step {step}'}: {there}")
+    restored = saved.restore(abstract_state(config, mesh), wanted)
+    saved.close()
+    return restored.state, restored.step
+
+
+def evaluate(workdir: Path, step: int | None = None, only: Sequence[str] = ()) -> Scores:
+    """Scores of a checkpoint, written to the workdir's eval/step_<n>.json.
+
+    Args:
+      workdir: of the run.
+      step: of the checkpoint; default the newest.
+      only: evaluators to run; their scores replace those in the file, others stay.
+    """
+    config = read_config(workdir)
+    mesh = sharding.make_mesh(config_module.MeshConfig())
+    with jax.set_mesh(mesh):
+        state, step = restore(workdir, config, mesh, step)
+        return Evaluation(config, mesh, workdir, only)(state, step)

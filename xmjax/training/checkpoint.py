@@ -1,0 +1,118 @@
+"""Checkpoints: state, data position and meta in one step directory. Only complete ones are ever restored."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+import xmjax
+from xmjax import config as config_module
+from xmjax.config import Config
+from xmjax.errors import UserError
+
+FREE = (
+    "name", "log_every", "save_every", "keep", "wandb", "mesh", "evaluation", "precision", "data.root",
+    "data.prefetch", "data.max_unreadable", "frame_audio.root", "frame_audio.prefetch", "frame_audio.max_unreadable",
+    "model.attention", "model.remat", "model.unroll",
+)  # fmt: skip
+"""Config fields that may differ between the parts of one run: they change how it runs, not what it computes."""
+
+
+@dataclasses.dataclass
+class Restored:
+    """A checkpoint's content."""
+
+    state: Any
+    step: int
+    meta: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of a workdir. Saving goes on in the background; `close` waits for it."""
+
+    def __init__(self, directory: Path, keep: int | None = None):
+        """Args:
+        directory: of all checkpoints of the run.
+        keep: newest ones that are kept; None keeps all and never writes.
+        """
+        preserve = ocp.training.preservation_policies.LatestN(keep) if keep else None
+        self._checkpointer = ocp.training.Checkpointer(
+            directory.absolute(),
+            preservation_policy=preserve,
+            cleanup_tmp_directories=keep is not None,
+        )
+
+    def steps(self) -> list[int]:
+        """Steps of the complete checkpoints."""
+        return sorted(c.step for c in self._checkpointer.checkpoints)
+
+    def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
+        """Writes a checkpoint in the background, after an earlier one that is still being written."""
+        content = {"state": state, "data": {"step": step}, "meta": meta}
+        self._checkpointer.save_checkpointables_async(step, content, force=True, overwrite=True)
+
+    def meta(self, step: int) -> dict[str, Any]:
+        """What stands beside the weights."""
+        return self._checkpointer.load_checkpointables(step, {"meta": None})["meta"]
+
+    def restore(self, abstract_state: Any, step: int) -> Restored:
+        """The checkpoint of a step, on the shardings of ``abstract_state``, whatever mesh it was written on."""
+        wanted = {"state": abstract_state, "data": None, "meta": None}
+        content = self._checkpointer.load_checkpointables(step, wanted)
+        return Restored(content["state"], int(content["data"]["step"]), content["meta"])
+
+    def wait(self) -> None:
+        """Blocks until nothing is being written."""
+        if self._checkpointer.is_saving_in_progress():
+            self._checkpointer.wait()
+
+    def close(self) -> None:
+        """Waits, and frees the checkpointer's threads."""
+        self._checkpointer.close()
+
+
+def meta(config: Config, manifest: dict[str, Any], quarantine: dict[str, Any], seconds: dict[str, float]) -> dict:
+    """What stands beside the weights: config, version, data manifest, unreadable records, and the clock."""
+    return {
+        "config": config_module.to_dict(config),
+        "xmjax_version": xmjax.__version__,
+        "manifest": manifest,
+        "quarantine": quarantine,
+        "clock": seconds,
+    }
+
+
+def check_same(config: Config, saved: dict[str, Any], workdir: Path) -> None:
+    """Raises UserError where a workdir's config differs from this run's in what it computes."""
+    now, then = _flat(config_module.to_dict(config)), _flat(saved)
+    different = [
+        key
+        for key in sorted(now.keys() | then.keys())
+        if now.get(key) != then.get(key) and not any(key == f or key.startswith(f"{f}.") for f in FREE)
+    ]
+    if different:
+        shown = ", ".join(f"{k}: {then.get(k)!r} there, {now.get(k)!r} now" for k in different[:5])
+        raise UserError(
+            f"{workdir} belongs to a run of another config ({shown}); give this run its own --workdir, or the same values"
+        )
+
+
+def check_manifest(manifest: dict[str, Any], saved: dict[str, Any], workdir: Path) -> None:
+    """Raises UserError where the data are not those the run began with."""
+    now, then = _flat(manifest), _flat(saved)
+    for key in sorted(now.keys() | then.keys()):
+        if now.get(key) != then.get(key):
+            raise UserError(
+                f"the data changed since {workdir} began: {key} was {then.get(key)!r} and is {now.get(key)!r}; "
+                "restore the data, or start again with another --workdir"
+            )
+
+
+def _flat(tree: dict[str, Any]) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: isinstance(x, list | tuple))[0]
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): list(v) if isinstance(v, list | tuple) else v
+        for path, v in leaves
+    }

@@ -1,0 +1,91 @@
+"""Floating-point operations, counted by hand: matrix products only, two operations a multiply-add.
+
+Compilers count the body of a scan once and see nothing inside kernels, so that the count is ours and is tested.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import jax
+
+from xmjax import vocab
+from xmjax.config import ModelConfig
+
+PEAK = {
+    "h200": 989e12, "h100": 989e12, "a100": 312e12, "l4": 121e12, "v100": 125e12, "t4": 65e12,
+    "tpu v2": 46e12, "tpu v3": 123e12, "tpu v4": 275e12, "tpu v5 lite": 197e12, "tpu v5e": 197e12,
+    "tpu v5p": 459e12, "tpu v5": 459e12, "tpu v6": 918e12, "tpu7x": 2307e12,
+}  # fmt: skip
+"""Dense bfloat16 operations a second of one chip, by the vendors' data sheets; keys are parts of JAX's device kind."""
+
+
+def peak(device_kind: str) -> float | None:
+    """Peak of a device, None where it is not known. Of several keys that fit, the longest counts."""
+    fits = [key for key in PEAK if key in device_kind.lower()]
+    return PEAK[max(fits, key=len)] if fits else None
+
+
+def stack(config: ModelConfig, depth: int, length: float, memory: float = 0.0, rows: float = 1.0) -> float:
+    """Forward pass of a stack over ``rows`` sequences of ``length`` tokens, that share one memory where there is one."""
+    width, hidden = config.width, config.width * config.mlp_ratio
+    products = 4 * width * width + 2 * width * hidden
+    attention = 2 * length * width
+    total = rows * length * (products + attention)
+    if memory:
+        total += rows * length * (2 * width * width + 2 * memory * width) + memory * 2 * width * width
+    return 2 * depth * total
+
+
+def decoder(config: ModelConfig, length: float, memory: float, rows: float) -> float:
+    """Forward pass of the decoder with its byte head."""
+    return stack(config, config.decoder_layers, length, memory, rows) + 2 * rows * length * config.width * vocab.SIZE
+
+
+def tokens(config: ModelConfig, modality: str) -> int:
+    """Tokens that a modality's embedder makes of one row; 0 for modalities that are not counted."""
+    image, text = config.image, config.text
+    if modality == "text":
+        return text.max_bytes // (text.downsample if text.embedder == "ngram" else 1)
+    if modality != "image":
+        return 0
+    if image.embedder == "file":
+        return -(-image.max_file_bytes // (image.file_kernel // 2))
+    return (image.size // image.patch) ** 2
+
+
+def encode(config: ModelConfig, modality: str, share: float = 1.0) -> float:
+    """Embedding and own layers of one row; ``share`` is the part of a text that is not padding."""
+    width = config.width
+    if modality == "text":
+        count = tokens(config, "text") * share
+        window = 2 * config.text.downsample * width if config.text.embedder == "ngram" else 0
+        return stack(config, config.text.unimodal_layers, count) + 2 * count * window * width
+    if modality != "image":
+        return 0.0
+    image, count = config.image, tokens(config, "image")
+    if image.embedder == "file":
+        return stack(config, image.unimodal_layers, count) + 2 * count * image.file_kernel * max(8, width // 4) * width
+    channels, side, embedding = 3.0 * image.table, image.size, 0.0
+    if image.stem:
+        out = image.stem
+        while side > image.size // image.patch:
+            side //= 2
+            embedding += 2 * side * side * 9 * channels * out
+            channels, out = out, out * 2
+        embedding += 2 * count * (channels * width)
+    else:
+        embedding = 2 * count * image.patch**2 * channels * width
+    return embedding + stack(config, image.unimodal_layers, count)
+
+
+def total(passes: Iterable[Mapping[str, float]]) -> float:
+    """Forward and backward passes of one row: what several objectives share counts once, backward is two forwards."""
+    union: dict[str, float] = {}
+    for named in passes:
+        union |= named
+    return 3 * sum(union.values())
+
+
+def utilisation(flops_per_second: float) -> float | None:
+    """Model FLOPs utilisation over all devices, None on a device whose peak is not known."""
+    limit = peak(jax.devices()[0].device_kind)
+    return None if limit is None else flops_per_second / (limit * jax.device_count())

@@ -1,0 +1,79 @@
+"""Where numbers go: metrics.jsonl, TensorBoard events, optionally Weights & Biases."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+from xmjax.errors import UserError
+
+
+class MetricsWriter:
+    """Appends metrics of steps. A resumed run goes on where the checkpoint stands: what came after is cut away."""
+
+    def __init__(self, workdir: Path, resume_step: int, wandb_project: str = "", config: dict[str, Any] | None = None):
+        """Args:
+        workdir: of the run.
+        resume_step: steps that are done; lines of later ones are cut.
+        wandb_project: project of Weights & Biases; "" for none.
+        config: what Weights & Biases shows as the run's config.
+        """
+        self.path = workdir / "metrics.jsonl"
+        self.lost_seconds = cut(self.path, resume_step)
+        self._file = self.path.open("a")
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=resume_step + 1 if resume_step else None)
+        self._wandb = None
+        if wandb_project:
+            try:
+                import wandb
+            except ImportError:
+                raise UserError("config.wandb is set but wandb is not installed; pip install wandb") from None
+            self._wandb = wandb.init(project=wandb_project, dir=workdir, config=config, resume="allow", name=workdir.name)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """One line. Values that are not finite are written as null, which is what JSON can hold."""
+        values = {key: float(value) for key, value in values.items()}
+        line = {key: value if math.isfinite(value) else None for key, value in values.items()}
+        self._file.write(json.dumps({"step": step, **line}) + "\n")
+        self._file.flush()
+        for key, value in values.items():
+            self._board.add_scalar(key, value, step)
+        if self._wandb is not None:
+            self._wandb.log(values, step=step)
+
+    def close(self) -> None:
+        """Writes out what is buffered."""
+        self._file.close()
+        self._board.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Lines of a metrics file; a last line that a kill left unfinished is passed over."""
+    lines = []
+    for text in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            continue
+    return lines
+
+
+def cut(path: Path, step: int) -> float:
+    """Removes lines after ``step``, atomically. Returns the seconds of work that they stand for."""
+    lines = read(path)
+    kept = [line for line in lines if line["step"] <= step]
+    if path.exists():
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        os.replace(temporary, path)
+
+    def total(rows: list[dict[str, Any]]) -> float:
+        return max((row.get("goodput/total_seconds") or 0.0 for row in rows), default=0.0)
+
+    return max(0.0, total(lines) - total(kept))
