@@ -64,6 +64,12 @@ class Row:
         return "" if value is None else format_value(value, self.unit)
 
 
+def unit_of(key: str) -> str:
+    """Unit of a score by its full name, also of its references: "%", "bits per byte" or "rank"."""
+    parts = key.split("/")
+    return _UNITS.get(parts[-2] if parts[-1] in _REFERENCES and len(parts) > 1 else parts[-1], "%")
+
+
 def format_value(value: float, unit: str) -> str:
     """A number as people read it: fractions as percent, ranks with one digit, bits with three."""
     if not math.isfinite(value):
@@ -93,7 +99,7 @@ def rows(scores: Mapping[str, float | None]) -> list[Row]:
         beside = {name: known[f"{parent}/{name}"] for name in _REFERENCES if f"{parent}/{name}" in known}
         own = {name: known[f"{key}/{name}"] for name in _REFERENCES if f"{key}/{name}" in known}
         references = (beside if parent not in known else {}) | own
-        unit = _UNITS.get(last, "%")
+        unit = unit_of(key)
         found.append(
             Row(
                 key, data, path.partition("/")[0], value, unit, references.get("oracle"),

@@ -4,6 +4,7 @@ Shapes use one alphabet throughout the package: B rows of a batch, C captions of
 T tokens, M tokens that are attended to, D width, N heads, H width of a head, F hidden units, V vocabulary, E embedding.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -107,6 +108,8 @@ def unit(x: Float[Array, "*B E"]) -> Float[Array, "*B E"]:
 
 def sincos(positions: int, width: int) -> Float[Array, "T D"]:
     """Sine and cosine features of 0 .. positions - 1 (Vaswani et al. 2017), unit variance."""
-    frequency = jnp.exp(-jnp.log(10_000.0) * jnp.arange((width + 1) // 2) / max(1, (width + 1) // 2))
-    angle = jnp.arange(positions)[:, None] * frequency
+    half = (width + 1) // 2
+    # The dtype is named throughout: a weakly typed parameter would make the step compile twice.
+    frequency = jnp.exp(-math.log(10_000) / max(1, half) * jnp.arange(half, dtype=jnp.float32))
+    angle = jnp.arange(positions, dtype=jnp.float32)[:, None] * frequency
     return rearrange(jnp.stack([jnp.sin(angle), jnp.cos(angle)]), "two t f -> t (f two)")[:, :width]
