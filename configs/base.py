@@ -21,7 +21,7 @@ def get_config(arg: str = "") -> ConfigDict:
     """The config for "smoke", "size=NAME", or both with a comma between."""
     size, smoke = parse(arg)
     config = xmjax_config.default()
-    config.name = "-".join(["base", *([size] if size != "tiny" else []), *(["smoke"] if smoke else [])])
+    config.name = run_name("base", arg)
     config.data.source = "playroom"
     with config.unlocked():
         config.objectives = {
@@ -46,6 +46,12 @@ def parse(arg: str) -> tuple[str, bool]:
         else:
             raise UserError(f"unknown mode {part!r} after the config's colon: smoke, or size= one of {', '.join(SIZES)}")
     return size, smoke
+
+
+def run_name(name: str, arg: str) -> str:
+    """Name of a run, which its default workdir takes: the config's and what differs from its default."""
+    size, smoke = parse(arg)
+    return "-".join([name, *([size] if size != "tiny" else []), *(["smoke"] if smoke else [])])
 
 
 def resize(config: ConfigDict, size: str) -> None:

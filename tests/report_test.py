@@ -187,7 +187,12 @@ def test_damaged_and_odd_parts(workdir):
         assert text in page.text, text
     assert "evaluated once" in page.text
     (workdir / "eval" / "step_100.examples.json").write_text(json.dumps({"a": {"caption": "b"}}))
-    assert "No example was judged" in Page(report.write(workdir)).text
+    assert "None was judged" in Page(report.write(workdir)).text
+
+
+def test_scores_that_are_not_finite(workdir):
+    (workdir / "eval" / "step_200.json").write_text(json.dumps(SCORES | {"playroom/fill/image": float("nan")}))
+    assert "not finite" in Page(report.write(workdir)).text
 
 
 def test_command_line(workdir, tmp_path, capsys):

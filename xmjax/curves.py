@@ -51,6 +51,8 @@ def evaluation_curves(evaluations: Mapping[int, Mapping[str, Any]]) -> list[dict
     points: dict[str, Points] = {}
     for step, scores in evaluations.items():
         for row in rows(scores):
+            if not math.isfinite(row.value):
+                continue
             points.setdefault(row.key, []).append((step, row.value))
             panels.setdefault((row.group, row.unit), [])
             if row.key not in [r.key for r in panels[row.group, row.unit]]:
@@ -131,7 +133,7 @@ def _plot(
         elif percent:
             axes.set_ylim(-3, 103)
         elif min(every) >= 0:
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.08 * max(*every, *guides.values(), 1e-12) * factor)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.grid(axis="y", color="#e2e8f0", linewidth=0.7)

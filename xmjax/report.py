@@ -72,8 +72,6 @@ def write(workdir: Path) -> Path:
     cards = [_card(name, example) for name, example in examples.items() if isinstance(example, Mapping)]
     if examples and not any(card["image"] for card in cards):
         missing.append("The examples of the newest evaluation hold no pictures.")
-    if cards and not any(isinstance(card["right"], bool) for card in cards):
-        missing.append("No example was judged right or wrong: config.evaluation.names has no fill, or it had no items.")
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -97,7 +95,8 @@ def write(workdir: Path) -> Path:
         goodput=_goodput(metrics),
         right=[card for card in cards if card["right"] is True][:_SHOWN],
         wrong=[card for card in cards if card["right"] is False][:_SHOWN],
-        has_examples=any(isinstance(card["right"], bool) for card in cards),
+        unjudged=cards[: 2 * _SHOWN] if not any(isinstance(card["right"], bool) for card in cards) else [],
+        has_examples=bool(cards),
         config=json.dumps(config, indent=2, ensure_ascii=False) if config else "",
     )
     path = workdir / "report.html"
@@ -145,7 +144,7 @@ def _facts(config: Mapping, metrics: Sequence[Mapping], newest: int | None, date
         ("steps", f"{steps:,}{planned}" if steps is not None else "none yet"),
         ("examples seen", f"{steps * batch:,}" if steps is not None and isinstance(batch, int) else "unknown"),
         ("wall time", _duration(seconds[-1][1]) if seconds else "unknown"),
-        ("xmjax", str(config.get("xmjax_version", "unknown version"))),
+        *([("xmjax", str(config["xmjax_version"]))] if "xmjax_version" in config else []),
     ]
 
 

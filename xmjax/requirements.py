@@ -1,12 +1,13 @@
 """The table of requirements: which of them are shown by a committed figure, and which are open.
 
-``python -m xmjax.requirements`` writes ``docs/requirements.md`` from ``docs/requirements.toml`` and the finished runs in
-``docs/results/*.jsonl``. No figure is typed in by hand.
+``python -m xmjax.requirements`` writes ``docs/requirements.md`` from ``docs/requirements.toml`` and the finished runs
+in ``docs/results/*.jsonl``. No figure is typed in by hand.
 """
 
 import argparse
 import dataclasses
 import json
+import math
 import statistics
 import sys
 import tomllib
@@ -21,8 +22,8 @@ from xmjax.scores import format_value, unit_of
 
 DOCS = Path(__file__).parents[1] / "docs"
 STATUSES = ("met", "measured", "tested", "below target", "open")
-"""The figure reaches its target; there is a figure and no target; a test shows it; the figure misses its target; there is
-neither figure nor test."""
+"""The figure reaches its target; there is a figure and no target; a test shows it; the figure misses its target;
+there is neither figure nor test."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,23 +178,29 @@ def judge(requirement: Requirement, results: Mapping[str, Sequence[Mapping[str, 
         raise UserError(
             f"{requirement.id}: results/{requirement.result}.jsonl has a seed twice; remove one of the runs"
         )
-    values = [run["scores"][requirement.metric] for run in runs]
+    values = _values(runs, requirement.metric)
     if requirement.target is None:
         return Finding("measured", runs)
-    if None in values:
+    if not all(map(math.isfinite, values)):
         return Finding("below target", runs)
     mean = statistics.fmean(values)
     reached = mean >= requirement.target if requirement.better == "higher" else mean <= requirement.target
     return Finding("met" if reached else "below target", runs)
 
 
+def _values(runs: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
+    """A score of those runs that have it; null stands for what JSON cannot hold."""
+    values = [run["scores"][metric] for run in runs if metric in run["scores"]]
+    return [math.nan if value is None else float(value) for value in values]
+
+
 def figure(runs: Sequence[Mapping[str, Any]], metric: str) -> str:
     """Mean ± standard deviation of a score over runs, "" where no run has it."""
-    values = [run["scores"][metric] for run in runs if metric in run["scores"]]
+    values = _values(runs, metric)
     if not values:
         return ""
-    if None in values:
-        return f"not finite in {values.count(None)} of {len(values)} runs"
+    if broken := sum(not math.isfinite(value) for value in values):
+        return f"not finite in {broken} of {len(values)} runs"
     unit = unit_of(metric)
     mean = format_value(statistics.fmean(values), unit)
     if len(values) == 1:
@@ -213,10 +220,10 @@ def render(sources: Mapping[str, str], requirements: Sequence[Requirement], resu
         "",
         f"{len(requirements)} rows: {', '.join(f'{count} {status}' for status, count in counts.items() if count)}.",
         "",
-        "A figure is the mean ± standard deviation over the seeds of the committed runs in `results/`; it stands beside",
-        "the *oracle*, a scorer that reads the truth, and beside what needs no learning or lacks the picture. *met*: the",
-        "figure reaches the target. *below target*: it does not. *measured*: there is a figure and no target. *tested*:",
-        "a test shows it. *open*: there is neither a committed figure nor a test.",
+        "A figure is the mean ± standard deviation over the seeds of the committed runs in `results/`. Beside it stand",
+        "the *oracle*, a scorer that reads the truth, and what needs no learning or lacks the picture.",
+        "*met*: the figure reaches the target. *below target*: it does not. *measured*: there is no target.",
+        "*tested*: a test shows it. *open*: there is neither a committed figure nor a test.",
     ]
     for key, title in sources.items():
         chosen = [r for r in requirements if r.source == key]

@@ -36,6 +36,7 @@ def png(shade: int) -> bytes:
 class SmallPictures(tfds.core.GeneratorBasedBuilder):
     """Six plain pictures, the last one truncated."""
 
+    __module__ = "small_pictures"  # tfds looks for the file of a class in a namespace package with importlib_resources
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self):

@@ -52,14 +52,20 @@ class FillEvaluator(Evaluator):
         scores |= {
             "fill/chance": chance,
             "fill/most_frequent": most_frequent(self.items),
-            "fill/image/oracle": oracle(self.items, list(range(len(self.items)))),
+            "fill/image/oracle": oracle(self.items, range(len(self.items))),
             "fill/no_image/oracle": chance,
             "fill/shuffled_image/oracle": oracle(self.items, self.donor),
             "fill/n": len(self.items),
         }
         for kind in sorted({item.kind for item in self.items} - {""}):
             of_kind = np.array([item.kind == kind for item in self.items])
-            scores[f"fill/by_class/{kind}"] = float(np.mean(right["image"][of_kind]))
+            group = [item for item in self.items if item.kind == kind]
+            scores |= {
+                f"fill/by_class/{kind}": float(np.mean(right["image"][of_kind])),
+                f"fill/by_class/{kind}/chance": float(np.mean([1 / len(item.candidates) for item in group])),
+                f"fill/by_class/{kind}/oracle": oracle(group, range(len(group))),
+                f"fill/by_class/{kind}/n": len(group),
+            }
         return Report(scores, self._examples(nats["image"], right["image"]))
 
     def _examples(self, nats: np.ndarray, right: np.ndarray) -> dict:

@@ -5,6 +5,7 @@ T tokens, M tokens that are attended to, D width, N heads, H width of a head, F 
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Bool, Float
 
-Params = dict[str, Any]
+Params = Mapping[str, Any]
 
 
 def rms_norm(x: Float[Array, "*B D"], scale: Float[Array, " D"]) -> Float[Array, "*B D"]:

@@ -50,7 +50,7 @@ class Stack(nn.Module):
                 "out": stacked(scope, "out", (n, h, c.width), c.width, residual),
             }
 
-        blocks: Params = {"attention": attention("attention")}
+        blocks: dict[str, Params] = {"attention": attention("attention")}
         if self.cross:
             blocks["cross"] = attention("cross")
         blocks["mlp"] = {

@@ -40,7 +40,7 @@ class Caption(base.Objective):
     def features(self, example: Any) -> dict[str, np.ndarray]:
         prompt, text = self.options.max_prompt_bytes, self.config.model.text.max_bytes
         captions = draw(example.captions, self.options.captions or len(example.captions), example.rng)
-        return {"caption": np.stack([prompted(caption, prompt, text) for caption in captions])}
+        return {"caption": np.array([prompted(caption, prompt, text) for caption in captions])}
 
     def flops(self, share):
         o, model = self.options, self.config.model

@@ -53,7 +53,7 @@ class Fill(base.Objective):
             ),
             strict=True,
         )
-        return {"masked": np.stack(masked), "spans": np.stack(spans)}
+        return {"masked": np.array(masked), "spans": np.array(spans)}
 
     def flops(self, share):
         model, captions = self.config.model, self.config.stream(self.options.stream).captions

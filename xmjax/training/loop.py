@@ -3,6 +3,7 @@
 import contextlib
 import json
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
+import xmjax
 from xmjax import config as config_module
 from xmjax import sharding
 from xmjax.config import Config
@@ -134,11 +136,11 @@ def train(config: Config, workdir: Path) -> Scores:
                     if step % config.log_every == 0 or last:
                         log()
                     check(step, jax.device_get(metrics))
-                if evaluate and not stopping:
+                if evaluate:
                     with clock.of("evaluation"), jax.transfer_guard("allow"):
                         scores = evaluation(state, step)
-                        if writer is not None:
-                            writer.write(step, scores)
+                    if writer is not None:
+                        writer.write(step, scores | clock.metrics())
                 if save:
                     with clock.of("checkpoint"), jax.transfer_guard("allow"):
                         quarantine = {name: dict(s.quarantine.reasons) for name, s in streams.items()}
@@ -153,7 +155,8 @@ def train(config: Config, workdir: Path) -> Scores:
 
 
 def _write_config(config: Config, workdir: Path) -> None:
-    text = json.dumps(config_module.to_dict(config), indent=2, ensure_ascii=False)
+    about = {"xmjax_version": xmjax.__version__, "command": " ".join(["python", *sys.argv])}
+    text = json.dumps(config_module.to_dict(config) | about, indent=2, ensure_ascii=False)
     (workdir / "config.json").write_text(text + "\n")
 
 

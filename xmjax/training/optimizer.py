@@ -7,7 +7,7 @@ import optax
 
 from xmjax.config import Config, OptimizerConfig
 
-NOT_DECAYED = ("norm", "table", "position", "log_scale", "bias", "absent", "modality")
+NOT_DECAYED = ("norm", "table", "ngram", "position", "log_scale", "bias", "absent", "modality")
 
 
 def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -36,20 +36,24 @@ def _name(path: Any) -> str:
 
 
 def muon_dimensions(params: Any) -> Any:
-    """For Muon, how each stacked matrix is a matrix; None where AdamW takes the parameter.
+    """For Muon, how each matrix is a matrix; None where AdamW takes the parameter: vectors, tables and the byte head.
 
-    The leading axis of a stacked parameter counts layers, which are orthogonalised one by one.
+    The leading axis of a stack's parameter counts layers, which are orthogonalised one by one; a convolution is a matrix
+    from its window to its channels.
     """
-    shapes = {
+    stacked = {
         "query": ((1,), (2, 3)), "key": ((1,), (2, 3)), "value": ((1,), (2, 3)), "out": ((1, 2), (3,)),
         "up": ((1,), (2,)), "down": ((1,), (2,)),
     }  # fmt: skip
 
     def one(path: Any, leaf: Any) -> optax.contrib.MuonDimensionNumbers | None:
-        scope, _, name = _name(path).rpartition("_")
-        if scope not in ("attention", "cross", "mlp") or name not in shapes:
-            return None
-        return optax.contrib.MuonDimensionNumbers(*shapes[name])
+        name = _name(path)
+        scope, _, last = name.rpartition("_")
+        if scope in ("attention", "cross", "mlp") and last in stacked:
+            return optax.contrib.MuonDimensionNumbers(*stacked[last])
+        if name.startswith("stem") or name in ("kernel", "value", "hidden", "out"):
+            return optax.contrib.MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), (leaf.ndim - 1,))
+        return None
 
     return jax.tree_util.tree_map_with_path(one, params)
 
