@@ -44,7 +44,9 @@ def parse(arg: str) -> tuple[str, bool]:
         elif part.removeprefix("size=") in SIZES:
             size = part.removeprefix("size=")
         else:
-            raise UserError(f"unknown mode {part!r} after the config's colon: smoke, or size= one of {', '.join(SIZES)}")
+            raise UserError(
+                f"unknown mode {part!r} after the config's colon: smoke, or size= one of {', '.join(SIZES)}"
+            )
     return size, smoke
 
 

@@ -3,11 +3,13 @@
 The same command again goes on where the workdir stands.
 """
 
+import shlex
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import jax
 from absl import flags
 
 from xmjax import cli, report
@@ -26,10 +28,11 @@ def main() -> int:
     try:
         scores = train(config, workdir)
     except Stopped as stopped:
-        print(f"{stopped}. The same command goes on from there:\n  python {' '.join(sys.argv)}", flush=True)
+        print(f"{stopped}. The same command goes on from there:\n  python {shlex.join(sys.argv)}", flush=True)
         return 0
-    print(report.summary(scores, config.name))
-    print(f"everything is in {workdir}; look at {report.write(workdir)}", flush=True)
+    if jax.process_index() == 0:
+        print(report.summary(scores, config.name))
+        print(f"everything is in {workdir}; look at {report.write(workdir)}", flush=True)
     return 0
 
 

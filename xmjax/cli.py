@@ -35,7 +35,12 @@ def start_processes() -> None:
         return
     if jax.config.jax_platforms == "cpu":
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
+    try:
+        jax.distributed.initialize(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"the processes cannot be joined: {error}; pass --coordinator=HOST:PORT, --processes=N and --process=K"
+        ) from error
 
 
 def config() -> Config:
@@ -81,5 +86,5 @@ def _guarded(main: Callable[[], int | None]) -> None:
 
 def fail(message: str) -> None:
     """Prints one line and ends the process with status 2."""
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
     sys.exit(2)

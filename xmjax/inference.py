@@ -1,5 +1,6 @@
 """From a workdir to a model that can be used."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,15 +38,16 @@ def restore(workdir: Path, config: Config, mesh: jax.sharding.Mesh, step: int | 
       UserError: there is no such checkpoint.
     """
     directory = workdir / "checkpoints"
-    saved = Checkpoints(directory) if directory.is_dir() else None
-    steps = saved.steps() if saved else []
-    wanted = step if step is not None else (steps[-1] if steps else None)
-    if saved is None or wanted not in steps:
-        there = f"complete ones are of steps {', '.join(map(str, steps))}" if steps else "it has no complete checkpoint"
-        raise UserError(f"{workdir} has no checkpoint{'' if step is None else f' of step {step}'}: {there}")
-    restored = saved.restore(abstract_state(config, mesh), wanted)
-    saved.close()
-    return restored.state, restored.step
+    if not directory.is_dir():
+        raise UserError(f"{workdir} has no checkpoint; launch/pretrain.py writes one with the same --workdir")
+    with contextlib.closing(Checkpoints(directory, config.keep, read_only=True)) as saved:
+        steps = saved.steps()
+        wanted = step if step is not None else (steps[-1] if steps else None)
+        if wanted not in steps:
+            there = f"complete ones are of steps {', '.join(map(str, steps))}" if steps else "none is complete yet"
+            raise UserError(f"{workdir} has no checkpoint{'' if step is None else f' of step {step}'}: {there}")
+        restored = saved.restore(abstract_state(config, mesh), wanted)
+        return restored.state, restored.step
 
 
 def evaluate(workdir: Path, step: int | None = None, only: Sequence[str] = ()) -> Scores:

@@ -32,21 +32,23 @@ class Restored:
 class Checkpoints:
     """The checkpoints of a workdir. Saving goes on in the background; `close` waits for it."""
 
-    def __init__(self, directory: Path, keep: int | None = None):
+    def __init__(self, directory: Path, keep: int, read_only: bool = False):
         """Args:
         directory: of all checkpoints of the run.
-        keep: newest ones that are kept; None keeps all and never writes.
+        keep: newest ones that are kept.
+        read_only: leaves everything there is as it is.
         """
-        preserve = ocp.training.preservation_policies.LatestN(keep) if keep else None
+        self._keep = keep
         self._checkpointer = ocp.training.Checkpointer(
             directory.absolute(),
-            preservation_policy=preserve,
-            cleanup_tmp_directories=keep is not None,
+            preservation_policy=None if read_only else ocp.training.preservation_policies.LatestN(keep),
+            cleanup_tmp_directories=not read_only,
         )
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints."""
-        return sorted(c.step for c in self._checkpointer.checkpoints)
+        # A kill may have left an older one half deleted, which orbax lists as well.
+        return sorted(c.step for c in self._checkpointer.checkpoints)[-self._keep :]
 
     def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
         """Writes a checkpoint in the background, after an earlier one that is still being written."""

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import shlex
 import signal
 import sys
 import threading
@@ -52,24 +54,28 @@ def train(config: Config, workdir: Path) -> Scores:
     """
     clock = Clock()
     main = jax.process_index() == 0
-    workdir.mkdir(parents=True, exist_ok=True)
-    saved = Checkpoints(workdir / "checkpoints", config.keep)
-    newest = saved.steps()[-1] if saved.steps() else None
-    if newest is not None:
-        meta = saved.meta(newest)
-        checkpoints.check_same(config, meta["config"], workdir)
-
-    mesh = sharding.make_mesh(config.mesh)
-    rows = sharding.local_rows(mesh, config.batch_size)
-    objectives = make(config)
-    streams = open_streams(config, features(objectives))
-    data_manifest = manifest(streams)
-    if newest is not None:
-        checkpoints.check_manifest(data_manifest, meta["manifest"], workdir)
-    evaluation = Evaluation(config, mesh, workdir)
-
-    with jax.set_mesh(mesh), contextlib.ExitStack() as stack:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{workdir} cannot be made: {error.strerror}; choose another --workdir") from error
+    with contextlib.ExitStack() as stack:
+        saved = Checkpoints(workdir / "checkpoints", config.keep)
         stack.callback(saved.close)
+        newest = saved.steps()[-1] if saved.steps() else None
+        if newest is not None:
+            meta = saved.meta(newest)
+            checkpoints.check_same(config, meta["config"], workdir)
+
+        mesh = sharding.make_mesh(config.mesh)
+        rows = sharding.local_rows(mesh, config.batch_size)
+        objectives = make(config)
+        streams = open_streams(config, features(objectives))
+        data_manifest = manifest(streams)
+        if newest is not None:
+            checkpoints.check_manifest(data_manifest, meta["manifest"], workdir)
+        evaluation = Evaluation(config, mesh, workdir)
+
+        stack.enter_context(jax.set_mesh(mesh))
         if newest is None:
             state, step = jit_init(config, mesh)(), 0
         else:
@@ -83,7 +89,8 @@ def train(config: Config, workdir: Path) -> Scores:
         writer = MetricsWriter(workdir, step, config.wandb, config_module.to_dict(config)) if main else None
         if writer is not None:
             stack.callback(writer.close)
-            clock.add({"lost": writer.lost_seconds})
+            counted = sum(meta["clock"].values()) if newest is not None else 0.0
+            clock.add({"lost": max(0.0, writer.seconds_before - counted)})
 
         batches = Batches(config, streams, rows).start(step)
         stack.callback(batches.close)
@@ -149,15 +156,19 @@ def train(config: Config, workdir: Path) -> Scores:
                     with clock.of("checkpoint"):
                         saved.wait()
                     raise Stopped(f"stopped after step {step} of {config.steps}, which is saved in {workdir}")
+        for stream in streams.values():
+            progress.unreadable(stream.source.name, stream.quarantine.reasons)
         if newest == config.steps:
             scores = evaluation.read(step) or evaluation(state, step)
     return scores
 
 
 def _write_config(config: Config, workdir: Path) -> None:
-    about = {"xmjax_version": xmjax.__version__, "command": " ".join(["python", *sys.argv])}
+    about = {"xmjax_version": xmjax.__version__, "command": shlex.join(["python", *sys.argv])}
     text = json.dumps(config_module.to_dict(config) | about, indent=2, ensure_ascii=False)
-    (workdir / "config.json").write_text(text + "\n")
+    temporary = workdir / "config.tmp"
+    temporary.write_text(text + "\n")
+    os.replace(temporary, workdir / "config.json")
 
 
 def _diverged(config: Config, saved: Checkpoints, step: int, values: Mapping[str, Any]) -> str:
@@ -183,6 +194,8 @@ def _signals() -> Iterator[Any]:
         if asked.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         asked.set()
+        if several and number == signal.SIGINT:
+            os.kill(os.getpid(), signal.SIGTERM)  # which JAX tells all processes
 
     def stop(step: int) -> bool:
         return multihost_utils.reached_preemption_sync_point(step) if several else asked.is_set()

@@ -23,9 +23,9 @@ class MetricsWriter:
         config: what Weights & Biases shows as the run's config.
         """
         self.path = workdir / "metrics.jsonl"
-        self.lost_seconds = cut(self.path, resume_step)
+        self.seconds_before = cut(self.path, resume_step)
         self._file = self.path.open("a")
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=resume_step + 1 if resume_step else None)
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=resume_step + 1)
         self._wandb = None
         if wandb_project:
             try:
@@ -65,15 +65,11 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def cut(path: Path, step: int) -> float:
-    """Removes lines after ``step``, atomically. Returns the seconds of work that they stand for."""
+    """Removes lines after ``step``, atomically. Returns the seconds the run had taken by the last line there was."""
     lines = read(path)
     kept = [line for line in lines if line["step"] <= step]
     if path.exists():
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
         os.replace(temporary, path)
-
-    def total(rows: list[dict[str, Any]]) -> float:
-        return max((row.get("goodput/total_seconds") or 0.0 for row in rows), default=0.0)
-
-    return max(0.0, total(lines) - total(kept))
+    return max((line.get("goodput/total_seconds") or 0.0 for line in lines), default=0.0)

@@ -21,7 +21,9 @@ class Progress:
         self._began = self._printed = time.monotonic()
 
     def __enter__(self) -> "Progress":
-        if self._enabled and sys.stdout.isatty():
+        if self._enabled and self._start == self._steps:
+            print(f"step {self._start} of {self._steps}: finished before, nothing is left to train", flush=True)
+        elif self._enabled and sys.stdout.isatty():
             self._bar = Bar(
                 TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
                 console=Console(), transient=True,
@@ -51,6 +53,12 @@ class Progress:
         left = values["perf/step_seconds"] * (self._steps - step) if "perf/step_seconds" in values else None
         remaining = "" if left is None else f"  {duration(left)} left"
         print(f"step {step} of {self._steps}  {text}{remaining}", flush=True)
+
+    def unreadable(self, name: str, reasons: Mapping[str, str]) -> None:
+        """Names the records of a source that could not be read and were replaced."""
+        if self._enabled and reasons:
+            named = "; ".join(f"{id}: {reason}" for id, reason in sorted(reasons.items())[:3])
+            print(f"{len(reasons)} unreadable of {name}, replaced by others: {named}", flush=True)
 
 
 def describe(values: Mapping[str, float]) -> str:

@@ -132,7 +132,7 @@ def update(
         return total_loss(objectives, model.bind({"params": params}), batch, state.step, rng)
 
     (loss, metrics), grads = _gradient(loss_of, state.params, batch, rng, config.optimizer.accumulate)
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     accepted = state.guard.accepts(loss, norm, config.guard)
     updates, opt_state = optimizer.make(config).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)

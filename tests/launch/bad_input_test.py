@@ -1,0 +1,193 @@
+"""Bad input ends in one clear line with the remedy, and exit status 2."""
+
+import json
+import os
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from absl import app
+from PIL import Image
+
+from xmjax import cli
+
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
+
+ROOT = Path(__file__).parents[2]
+SMOKE = "--config=configs/base.py:smoke"
+PHOTOS = "--config=configs/photos.py:smoke"
+OURS = ("config", "workdir", "distributed", "coordinator", "processes", "process", "step", "only")
+
+app.define_help_flags()
+
+
+def check(output: str, expected: tuple[str, ...]) -> None:
+    """One line that begins with "error: " and says all that is expected of it."""
+    lines = [line for line in output.splitlines() if line]
+    assert "Traceback" not in output
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:], output
+    for text in expected:
+        assert text in lines[-1], f"{text!r} is not in: {lines[-1]}"
+
+
+@pytest.fixture
+def fails(capfd, monkeypatch, tmp_path):
+    """Function that runs a launch script in this process and checks how it ends; a tenth of a subprocess's time."""
+    monkeypatch.chdir(ROOT)
+
+    def run(arguments: list[str], expected: tuple[str, ...], script: str = "pretrain") -> None:
+        if not any(a.startswith("--workdir") for a in arguments) and script == "pretrain":
+            arguments = [*arguments, f"--workdir={tmp_path / 'run'}"]
+        monkeypatch.setattr(sys, "argv", [f"launch/{script}.py", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(f"launch/{script}.py", run_name="__main__")
+        for name in list(cli.FLAGS):  # the next run defines them again
+            if name.partition(".")[0] in OURS:
+                delattr(cli.FLAGS, name)
+        captured = capfd.readouterr()
+        check(captured.out + captured.err, expected)
+        assert ended.value.code == 2
+
+    return run
+
+
+FLAGS = {
+    "no config": ([], ("--config", "configs/")),
+    "config that does not exist": (["--config=configs/bass.py"], ("configs/bass.py", "does not exist", "configs/")),
+    "config in no folder": (["--config=nowhere/base.py:smoke"], ("nowhere/base.py", "does not exist")),
+    "unknown mode": (["--config=configs/base.py:smok"], ("'smok'", "smoke", "size=", "tiny")),
+    "unknown size": (["--config=configs/base.py:size=giant"], ("size=giant", "huge")),
+    "unknown flag": ([SMOKE, "--stepz=3"], ("stepz", "--helpshort")),
+    "positional argument": ([SMOKE, "steps=3"], ("'steps=3'", "--name=value")),
+    "unknown field": ([SMOKE, "--config.stepz=3"], ("stepz", "steps")),
+    "unknown nested field": ([SMOKE, "--config.optimizer.learningrate=1"], ("learningrate", "learning_rate")),
+    "wrong type": ([SMOKE, "--config.steps=many"], ("steps", "many", "int")),
+    "wrong type of a tuple": ([SMOKE, "--config.data.languages=3"], ("config.data.languages",)),
+    "a fraction for a number": ([SMOKE, "--config.batch_size=1.5"], ("batch_size", "1.5")),
+    "negative steps": ([SMOKE, "--config.steps=-3"], ("config.steps=-3", "at least 1")),
+    "negative interval": ([SMOKE, "--config.save_every=-1"], ("config.save_every=-1", "0")),
+    "unknown source": ([SMOKE, "--config.data.source=playrom"], ("'playrom'", "did you mean 'playroom'")),
+    "unknown evaluator": ([SMOKE, "--config.evaluation.names=('fil',)"], ("'fil'", "did you mean 'fill'")),
+    "unknown optimizer": ([SMOKE, "--config.optimizer.name=sgd"], ("optimizer.name", "'sgd'", "adamw, muon")),
+    "unknown fusion": ([SMOKE, "--config.model.fusion=mergd"], ("'mergd'", "merged")),
+    "unknown embedder": ([SMOKE, "--config.model.text.embedder=words"], ("'words'", "bytes")),
+    "unknown grade": ([SMOKE, "--config.data.grade=hard"], ("hard", "cluttered")),
+    "unknown language": ([SMOKE, "--config.data.languages=('fr',)"], ("fr", "ko")),
+    "mesh of other devices": ([SMOKE, "--config.mesh.data=3"], ("data=3", "devices", "-1")),
+    "heads that do not divide": ([SMOKE, "--config.model.heads=3"], ("config.model.heads=3", "width")),
+    "patch that does not divide": ([SMOKE, "--config.model.image.patch=7"], ("config.model.image.patch=7", "32")),
+    "no stream": ([SMOKE, "--config.data.source=none"], ("every stream is left out", "choose a source")),
+    "no root": ([PHOTOS], ("--config.data.root",)),
+    "root that does not exist": ([PHOTOS, "--config.data.root=/nowhere"], ("/nowhere", "does not exist", "pass")),
+    "no data set": ([SMOKE, "--config.data.source=tfds"], ("--config.data.builder=NAME",)),
+    "unknown data set": (
+        [SMOKE, "--config.data.source=tfds", "--config.data.builder=nosuchset", "--config.data.root=/tmp"],
+        ("nosuchset", "/tmp", "tfds build"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "expected"), FLAGS.values(), ids=FLAGS.keys())
+def test_flag(arguments, expected, fails):
+    fails(arguments, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("def get_config(:\n", ("broken.py", "line 1", "syntax")),
+        ("import no_such_module\n", ("no_such_module",)),
+        ("x = 1\n", ("broken.py", "get_config")),
+        ("def get_config():\n    return colour\n", ("colour", "broken.py")),
+    ],
+    ids=["syntax", "import", "no get_config", "name"],
+)
+def test_broken_config_file(text, expected, fails, tmp_path):
+    (tmp_path / "broken.py").write_text(text)
+    fails([f"--config={tmp_path / 'broken.py'}"], expected)
+
+
+def folder(root: Path, count: int = 4) -> Path:
+    """A folder of pictures with their captions."""
+    root.mkdir(parents=True)
+    for i in range(count):
+        Image.new("RGB", (40, 40), (i * 20, 0, 0)).save(root / f"{i}.png")
+    lines = [json.dumps({"file": f"{i}.png", "captions": [f"picture number {i}"]}) + "\n" for i in range(count)]
+    (root / "captions.jsonl").write_text("".join(lines))
+    return root
+
+
+def test_folder(fails, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    fails([PHOTOS, f"--config.data.root={empty}"], (str(empty), "is empty", "captions.jsonl"))
+
+    missing = folder(tmp_path / "missing")
+    (missing / "2.png").unlink()
+    fails([PHOTOS, f"--config.data.root={missing}"], ("2.png", "captions.jsonl, line 3", "remove their lines"))
+
+    column = folder(tmp_path / "column")
+    fails(
+        [PHOTOS, f"--config.data.root={column}", "--config.data.text_column=text"],
+        ("no column 'text'", "captions", "--config.data.text_column=NAME"),
+    )
+
+    torn = folder(tmp_path / "torn")
+    with (torn / "captions.jsonl").open("a") as file:
+        file.write('{"file": "4.pn')
+    fails([PHOTOS, f"--config.data.root={torn}"], ("captions.jsonl, line 5", "not JSON", "mend or remove"))
+
+    single = folder(tmp_path / "file") / "0.png"
+    fails([PHOTOS, f"--config.data.root={single}"], ("0.png", "is not a folder"))
+
+
+def test_workdir(fails, tmp_path):
+    (tmp_path / "file").write_text("")
+    fails([SMOKE, f"--workdir={tmp_path / 'file'}"], (str(tmp_path / "file"), "--workdir"))
+    fails([SMOKE, f"--workdir={tmp_path / 'file' / 'run'}"], (str(tmp_path / "file"), "--workdir"))
+
+
+def test_evaluate_without_a_run(fails, tmp_path):
+    fails([], ("--workdir",), "evaluate")
+    fails([f"--workdir={tmp_path / 'none'}"], (str(tmp_path / "none"), "no config.json", "--workdir"), "evaluate")
+    fails([f"--workdir={tmp_path}", "--step=x"], ("--step", "'x'"), "evaluate")
+
+
+def test_workdir_of_a_run(smoke, fails, workdir):
+    """In a copy, which stays as it is."""
+    shutil.copytree(smoke.workdir.path, workdir.path)
+    there = f"--workdir={workdir}"
+    fails([*smoke.flags, "--config.seed=1", there], ("another config", "seed: 0 there, 1 now", "--workdir"))
+    fails([*smoke.flags, "--config.data.grade=cluttered", there], ("data.grade: 'easy' there",))
+    fails([there, "--step=9"], ("no checkpoint of step 9", "8, 12"), "evaluate")
+    fails([there, "--only=fil"], ("'fil'", "did you mean 'fill'"), "evaluate")
+    os.rename(workdir.path / "checkpoints", workdir.path / "elsewhere")
+    fails([there], ("no checkpoint", str(workdir)), "evaluate")
+    os.rename(workdir.path / "elsewhere", workdir.path / "checkpoints")
+    workdir.assert_equals(smoke.workdir)
+
+
+def test_in_a_subprocess(launcher, workdir):
+    """The whole of what a user sees: nothing but the line."""
+    output = launcher.run(SMOKE, "--config.batch_size=15", f"--workdir={workdir}", devices=2, code=2)
+    assert len(output.splitlines()) == 1
+    check(output, ("config.batch_size=15", "does not divide", "use a multiple of 2"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--config.mesh.tensor=2", "--config.model.heads=1"], ("query", "'tensor'", "config.mesh.tensor")),
+        (["--config.mesh.data=1", "--config.mesh.fsdp=1"], ("data=1 fsdp=1 tensor=1", "2 devices")),
+        (["--config.stepz=3"], ("stepz",)),
+        (["--config.data.source=folder", "--config.data.root=/nowhere"], ("/nowhere", "does not exist")),
+    ],
+    ids=["heads", "mesh", "field", "root"],
+)
+def test_in_more_subprocesses(arguments, expected, launcher, workdir):
+    output = launcher.run(SMOKE, *arguments, f"--workdir={workdir}", devices=2, code=2)
+    assert len(output.splitlines()) == 1
+    check(output, expected)
