@@ -5,6 +5,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -109,10 +110,12 @@ def test_the_random_source_is_a_function_of_the_index(smoke):
 
 
 def test_rates_are_those_of_the_loop(smoke):
-    rates = measure._rates(Throughput(smoke, {}, {"image_text": None}), {}, 0.5)
+    task = SimpleNamespace(flops=lambda share: {"pass": 1e6})
+    rates = measure._rates(Throughput(smoke, {"task": task}, {"image_text": None}), {}, 0.5)
     assert rates["examples_per_second"] == smoke.batch_size / 0.5
     image, text = smoke.model.image, smoke.model.text
     assert rates["bytes_per_second"] == smoke.batch_size * (3 * image.size**2 + 2 * text.max_bytes) / 0.5
+    assert rates["flops_per_second"] == smoke.batch_size * 3e6 / 0.5
     assert "mfu" not in rates, "nobody knows the peak of a CPU"
 
 

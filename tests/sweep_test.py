@@ -138,6 +138,14 @@ def test_mistakes_are_named_before_anything_runs(changes, message, monkeypatch):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("launcher", ["sweep", "bench"])
+def test_a_missing_config_is_one_line(launcher):
+    command = [sys.executable, f"launch/{launcher}.py", "--config=configs/nope.py"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2 and "configs/nope.py" in done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
 def test_a_grid_is_crossed():
     grid = {"batch_size": (8, 16), "model.text.ngrams": ((), (2, 3))}
     arms = sweep.build(values(arms={"plain": {}}, grid=grid, control="plain")).arms

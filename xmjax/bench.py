@@ -10,12 +10,11 @@ import os
 import platform
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import flax
 import jax
-import jaxlib
 from ml_collections import ConfigDict
 
 import xmjax
@@ -103,8 +102,8 @@ def run(bench: Bench, launcher: Sequence[str], output: Path, show: Callable[[str
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["python", "launch/bench.py", *launcher[2:]]),
         "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
-        "versions": {"python": platform.python_version(), "jax": jax.__version__, "jaxlib": jaxlib.__version__}
-        | {"flax": flax.__version__, "xmjax": xmjax.__version__},
+        "versions": {"python": platform.python_version(), "xmjax": xmjax.__version__}
+        | {package: metadata.version(package) for package in ("jax", "jaxlib", "flax")},
         "cases": {},
     }
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,8 @@
 """What the launch scripts share: flags, errors without tracebacks, several processes."""
 
+import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,24 +57,45 @@ def run(main: Callable[[], int | None]) -> None:
 
 
 def _parse(arguments: list[str]) -> list[str]:
+    path = _config_file(arguments)
+    if path and not Path(path).is_file():
+        fail(f"config file {path!r} does not exist; ready ones are in configs/")
     try:
         rest = FLAGS(arguments)
-    except (flags.Error, UserError, AttributeError, KeyError, TypeError, ValueError, OSError, ImportError) as error:
-        fail(_explain(error, arguments))
+    except Exception as error:  # of parsing, and whatever the config file raises
+        fail(_explain(error, path))
     if len(rest) > 1:
         fail(f"unexpected argument {rest[1]!r}; flags are written as --name=value")
     return rest
 
 
-def _explain(error: Exception, arguments: list[str]) -> str:
-    text = " ".join(str(error.args[0] if error.args else error).split())
+def _config_file(arguments: list[str]) -> str:
+    """The file that --config=FILE[:mode] or --config FILE[:mode] names, "" without."""
+    for argument, following in zip(arguments[1:], [*arguments[2:], ""], strict=False):
+        name, equals, value = argument.partition("=")
+        if name in ("--config", "-config"):
+            return (value if equals else following).partition(":")[0]
+    return ""
+
+
+def _explain(error: Exception, path: str) -> str:
+    if isinstance(error, UserError):
+        return str(error)
     if isinstance(error, flags.UnrecognizedFlagError):
-        return f"{text}; --helpshort lists the flags"
-    for argument in arguments[1:]:
-        name, _, value = argument.lstrip("-").partition("=")
-        if name == "config" and not Path(value.partition(":")[0]).is_file():
-            return f"config file {value.partition(':')[0]!r} does not exist; ready ones are in configs/"
-    return text
+        return f"{error}; --helpshort lists the flags"
+    if missing := re.search(r"Flag --(\w+) must have a value other than None", str(error)):
+        return f"--{missing[1]} is missing: {FLAGS[missing[1]].help}"
+    first: BaseException = error
+    while before := first.__cause__ or first.__context__:
+        first = before
+    if isinstance(first, SyntaxError):
+        return f"{first.filename}, line {first.lineno}: {first.msg}"
+    lines = [f.lineno for f in traceback.extract_tb(first.__traceback__) if path and Path(f.filename) == Path(path)]
+    if lines:
+        return f"{path}, line {lines[-1]}: {type(first).__name__}: {first}"
+    if "has no attribute 'get_config'" in str(error):
+        return f"{path} has no function get_config, which a config file must have; see configs/base.py"
+    return str(error.args[0] if error.args else error)
 
 
 def _guarded(main: Callable[[], int | None]) -> None:

@@ -25,7 +25,9 @@ def read_config(workdir: Path) -> Config:
     """
     path = workdir / "config.json"
     if not path.is_file():
-        raise UserError(f"{workdir} is no workdir of a run: it has no config.json; give the --workdir of a pretraining run")
+        raise UserError(
+            f"{workdir} is no workdir of a run: it has no config.json; give the --workdir of a pretraining run"
+        )
     values = json.loads(path.read_text())
     about = ("xmjax_version", "command")  # written beside the config for people
     return config_module.build({key: value for key, value in values.items() if key not in about})

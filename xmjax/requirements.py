@@ -21,9 +21,12 @@ from xmjax.registry import suggest
 from xmjax.scores import format_value, unit_of
 
 DOCS = Path(__file__).parents[1] / "docs"
-STATUSES = ("met", "measured", "tested", "below target", "open")
-"""The figure reaches its target; there is a figure and no target; a test shows it; the figure misses its target;
-there is neither figure nor test."""
+STATUSES = ("met", "measured", "tested", "partly", "below target", "open")
+"""The figure reaches its target and its controls stay at chance; there is a figure and no target; a test shows it; one
+of these holds but a part is not shown yet; the figure or a control misses; there is neither figure nor test."""
+
+CONTROL_MARGIN = 0.05
+"""How far above chance a control may be."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +46,9 @@ class Requirement:
       better: "higher" or "lower".
       baselines: names of scores to print beside it.
       oracle: name of the score of a scorer that reads the truth.
+      controls: scores that must stay within five points of `chance`, as without the picture.
+      chance: name of the score they are held against.
+      remaining: what of the requirement is not shown yet; the row is then at best "partly".
       test: path of the test that shows it, from the repository's root.
     """
 
@@ -58,6 +64,9 @@ class Requirement:
     better: str = "higher"
     baselines: tuple[str, ...] = ()
     oracle: str = ""
+    controls: tuple[str, ...] = ()
+    chance: str = ""
+    remaining: str = ""
     test: str = ""
 
 
@@ -110,7 +119,7 @@ def _requirement(values: Mapping[str, Any], place: str) -> Requirement:
     for name, value in values.items():
         if name not in fields:
             raise UserError(f"{place}: unknown field {name!r}: {suggest(name, fields)}")
-        if name == "baselines":
+        if name in ("baselines", "controls"):
             good = isinstance(value, list) and all(isinstance(item, str) for item in value)
             value = tuple(value) if good else value
         elif name == "target":
@@ -161,8 +170,9 @@ def judge(requirement: Requirement, results: Mapping[str, Sequence[Mapping[str, 
     Raises:
       UserError: the runs cannot be averaged: they are of several arms, or one seed stands there twice.
     """
+    shown = "partly" if requirement.remaining else ""
     if not requirement.metric:
-        return Finding("tested" if requirement.test else "open")
+        return Finding((shown or "tested") if requirement.test else "open")
     runs = [
         run
         for run in results.get(requirement.result, ())
@@ -180,12 +190,15 @@ def judge(requirement: Requirement, results: Mapping[str, Sequence[Mapping[str, 
         )
     values = _values(runs, requirement.metric)
     if requirement.target is None:
-        return Finding("measured", runs)
+        return Finding(shown or "measured", runs)
     if not all(map(math.isfinite, values)):
         return Finding("below target", runs)
     mean = statistics.fmean(values)
     reached = mean >= requirement.target if requirement.better == "higher" else mean <= requirement.target
-    return Finding("met" if reached else "below target", runs)
+    for control in requirement.controls:
+        above = statistics.fmean(_values(runs, control)) - statistics.fmean(_values(runs, requirement.chance))
+        reached = reached and above <= CONTROL_MARGIN
+    return Finding((shown or "met") if reached else "below target", runs)
 
 
 def _values(runs: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
@@ -222,8 +235,9 @@ def render(sources: Mapping[str, str], requirements: Sequence[Requirement], resu
         "",
         "A figure is the mean ± standard deviation over the seeds of the committed runs in `results/`. Beside it stand",
         "the *oracle*, a scorer that reads the truth, and what needs no learning or lacks the picture.",
-        "*met*: the figure reaches the target. *below target*: it does not. *measured*: there is no target.",
-        "*tested*: a test shows it. *open*: there is neither a committed figure nor a test.",
+        "*met*: the figure reaches the target, and controls stay within five points of chance. *below target*: not so.",
+        "*measured*: there is no target. *tested*: a test shows it. *partly*: what is shown holds, but a part is open.",
+        "*open*: there is neither a committed figure nor a test.",
     ]
     for key, title in sources.items():
         chosen = [r for r in requirements if r.source == key]
@@ -243,7 +257,7 @@ def _cells(requirement: Requirement, finding: Finding) -> list[str]:
     command = r.command or next((str(run["command"]) for run in runs if run.get("command")), "")
     return [
         r.id,
-        r.text,
+        f"{r.text} Open: {r.remaining}" if r.remaining else r.text,
         f"#{r.issue}" if r.issue else "",
         finding.status,
         f"`{r.metric}` {figure(runs, r.metric)}{seeds}" if runs else "",

@@ -51,7 +51,7 @@ def make_mesh(config: MeshConfig, devices: list[Any] | None = None) -> Mesh:
     sizes = [config.data, config.fsdp, config.tensor]
     free = [i for i, size in enumerate(sizes) if size == -1]
     fixed = int(np.prod([size for size in sizes if size != -1]))
-    if len(free) > 1 or fixed < 1 or len(devices) % fixed or (not free and fixed != len(devices)):
+    if len(free) > 1 or min(sizes) < -1 or fixed < 1 or len(devices) % fixed or (not free and fixed != len(devices)):
         raise UserError(
             f"config.mesh is data={config.data} fsdp={config.fsdp} tensor={config.tensor}, but there are {len(devices)} "
             "devices; the product must be their number, and one axis may be -1 to take the rest"

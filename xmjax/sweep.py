@@ -125,9 +125,12 @@ def check_fields(values: ConfigDict, known: Iterable[str], required: Iterable[st
     """The fields of a sweep's or a benchmark's config as plain values.
 
     Raises:
-      UserError: one is unknown, or a required one is missing.
+      UserError: one is unknown, a required one is missing, or the config's file could not be read.
     """
-    given, known = values.to_dict(), set(known)
+    try:
+        given, known = values.to_dict(), set(known)
+    except OSError as error:  # a file that is not there is told only when its values are asked for
+        raise UserError(f"the config cannot be read: {str(error).strip().splitlines()[-1].strip()}") from None
     for field in given:
         if field not in known:
             raise UserError(f"unknown field {field!r} in the config: {suggest(field, known)}")

@@ -40,8 +40,8 @@ def summarise(sweep: Sweep, lines: Sequence[Line]) -> dict[str, Any]:
         cells = table[name] = {arm: _cell(name, by_arm[arm]) for arm in sweep.arms}
         control = cells[sweep.control]["mean"] if sweep.control else None
         for arm, cell in cells.items():
-            known = control is not None and cell["mean"] is not None and arm != sweep.control
-            cell["difference"] = cell["mean"] - control if known else None
+            compared = arm != sweep.control and cell["mean"] is not None
+            cell["difference"] = cell["mean"] - control if compared and control is not None else None
     arms = {
         arm: {
             "overrides": sweep.arms[arm],

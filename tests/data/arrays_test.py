@@ -15,7 +15,7 @@ TEXTS = {
     "korean": "작은 개구리가 빨간 배를 보고 웃는다.",
     "chinese": "一只小狗在红色的房子前面快跑。",
     "emoji": "I ❤️ 👩‍👩‍👧 and 🇰🇷 flags 👍🏽 very much",
-    "thai": "สุนัขตัวเล็กวิ่งเร็ว",
+    "thai": "หมา ตัวเล็ก วิ่งเร็ว",
 }
 
 
@@ -51,8 +51,8 @@ def test_masks_are_whole_words_and_can_be_filled_in(text, length):
     cut = vocab.truncate(text.encode(), length)
     masked_before = set()
     for _ in range(50):
-        masked, sequences = mask_words(Caption(text), rng, 3, 0.4, 12, length)
-        assert masked.shape == (length,) and sequences.shape == (3, 14)
+        masked, sequences = mask_words(Caption(text), rng, 3, 0.4, 24, length)
+        assert masked.shape == (length,) and sequences.shape == (3, 26)
         assert masked.dtype == sequences.dtype == np.uint16
         spans = spans_of(sequences)
         assert spans and set(spans) <= whole and all(span.decode() for span in spans)
@@ -60,11 +60,13 @@ def test_masks_are_whole_words_and_can_be_filled_in(text, length):
         # No character is split: what stays is text too.
         assert bytes(id if id < 256 else 0x5F for id in masked.tolist() if id != vocab.PAD).decode()
         masked_before |= set(spans)
-    usable = {text.encode()[w.start : w.end] for w in words(text) if w.end <= len(cut) and w.end - w.start <= 12}
+    usable = {text.encode()[w.start : w.end] for w in words(text) if w.end <= len(cut) and w.end - w.start <= 24}
     assert masked_before == usable
 
 
-@pytest.mark.parametrize(("rate", "spans", "expected"), [(0.0, 4, 1), (0.3, 4, 2), (0.5, 4, 3), (1.0, 4, 4), (1.0, 9, 6)])
+@pytest.mark.parametrize(
+    ("rate", "spans", "expected"), [(0.0, 4, 1), (0.3, 4, 2), (0.5, 4, 3), (1.0, 4, 4), (1.0, 9, 6)]
+)
 def test_the_rate_counts_words(rate, spans, expected):
     sequences = mask_words(Caption("a b c d e f"), np.random.default_rng(0), spans, rate, 4, 32)[1]
     assert len(spans_of(sequences)) == expected

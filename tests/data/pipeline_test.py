@@ -158,7 +158,11 @@ def test_an_unknown_source_is_an_error(make_config):
 def test_shapes_are_static(both):
     streams = streams_of(both)
     shapes = [
-        {(s, k): (v.shape, v.dtype) for s, rows in Batches(both, streams, slice(0, 8)).at(step).items() for k, v in rows.items()}
+        {
+            (s, k): (v.shape, v.dtype)
+            for s, rows in Batches(both, streams, slice(0, 8)).at(step).items()
+            for k, v in rows.items()
+        }
         for step in range(20)
     ]
     assert all(found == shapes[0] for found in shapes)
@@ -246,9 +250,7 @@ def test_real_captions_are_masked_by_words(folder):
             return len(source)
 
         def read(self, indices):
-            return [
-                dataclasses.replace(r, captions=tuple(Caption(t) for t in texts)) for r in source.read(indices)
-            ]
+            return [dataclasses.replace(r, captions=tuple(Caption(t) for t in texts)) for r in source.read(indices)]
 
         def manifest(self):
             return {}
@@ -265,7 +267,7 @@ def test_real_captions_are_masked_by_words(folder):
                 assert span in whole
                 seen.add(span.decode())
             bytes(row[row < 256].tolist()).decode()
-    assert {"dogs", "개가", "👍🏽"} <= seen and len({"一只", "小狗", "在跑"} & seen) == 3, seen
+    assert {"dogs", "개가", "一只", "小狗", "在跑", "and"} <= seen, seen
 
 
 def test_ids_are_stable():

@@ -417,3 +417,11 @@ def test_every_toy_is_inside_the_picture():
     for record in playroom.Playroom("train").read(rare):
         for toy in record.truth.toys:
             assert min(toy.box) >= 0 and max(toy.box) <= record.truth.image_size
+
+
+def test_large_pictures_are_enlarged_ones():
+    large, small = (playroom.Playroom("train", image_size=size).read([5])[0] for size in (224, 56))
+    assert large.image.shape == (224, 224, 3)
+    assert np.array_equal(large.image[::4, ::4], small.image) and large.truth == small.truth
+    with pytest.raises(ValueError, match="image_size"):
+        playroom.Playroom("train", image_size=67)

@@ -36,7 +36,8 @@ def single(launcher, tmp_path_factory):
 def test_two_processes_give_the_losses_of_one(launcher, workdir, single):
     single = type(workdir)(single)
     first, second = run_two(launcher, *launcher.SMOKE, *FLAGS, f"--workdir={workdir}")
-    assert "everything is in" in first and second.strip() == ""  # one of them speaks
+    said = [line for line in second.splitlines() if not line.startswith("[Gloo]")]
+    assert "everything is in" in first and said == []  # one of them speaks
     assert workdir.losses().keys() == single.losses().keys() and len(single.losses()) == 16
     np.testing.assert_allclose(list(workdir.losses().values()), list(single.losses().values()), rtol=1e-5)
     assert [line["step"] for line in workdir.lines()] == [line["step"] for line in single.lines()]

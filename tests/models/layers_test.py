@@ -9,6 +9,7 @@ from xmjax.models import layers
 
 
 def attend_by_loop(q, k, v, mask, causal):
+    q, k, v = map(np.asarray, (q, k, v))
     b, t, n, h = q.shape
     out = np.zeros_like(q)
     for i in range(b):
@@ -24,7 +25,7 @@ def attend_by_loop(q, k, v, mask, causal):
 
 def tensors(seed: int, *shapes: tuple[int, ...]):
     rng = np.random.default_rng(seed)
-    return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+    return [jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes]
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -49,15 +50,16 @@ def test_attend_cannot_be_reached_through_a_mask():
     q, k, v = tensors(2, (1, 3, 1, 4), (1, 3, 1, 4), (1, 3, 1, 4))
     mask = jnp.array([True, True, False])[None, None, None]
     before = layers.attend(q, k, v, mask)
-    k[:, 2], v[:, 2] = 50.0, 1e6
+    k, v = k.at[:, 2].set(50.0), v.at[:, 2].set(1e6)
     np.testing.assert_array_equal(layers.attend(q, k, v, mask), before)
     assert not np.allclose(layers.attend(q, k, v), before)
 
 
 def test_rms_norm_equals_a_loop():
     x, scale = tensors(3, (2, 3, 8), (8,))
-    x[0, 0] = 0
-    expected = np.stack([[row / np.sqrt((row**2).mean() + 1e-6) * (1 + scale) for row in rows] for rows in x])
+    x = x.at[0, 0].set(0)
+    rows = [row / np.sqrt((row**2).mean() + 1e-6) * (1 + np.asarray(scale)) for row in np.asarray(x).reshape(6, 8)]
+    expected = np.stack(rows).reshape(2, 3, 8)
     np.testing.assert_allclose(layers.rms_norm(x, scale), expected, rtol=1e-5, atol=1e-7)
 
 
@@ -80,7 +82,7 @@ def test_projections_equal_matrix_products():
 def test_unit_vectors_have_length_one():
     (x,) = tensors(5, (4, 7))
     np.testing.assert_allclose(np.linalg.norm(layers.unit(x * 1e3), axis=1), 1, atol=1e-6)
-    assert np.isfinite(layers.unit(np.zeros((1, 7), np.float32))).all()
+    assert np.isfinite(layers.unit(jnp.zeros((1, 7)))).all()
 
 
 @pytest.mark.parametrize("width", [1, 2, 7, 8])

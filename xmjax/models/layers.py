@@ -32,7 +32,7 @@ def attend(
     query: Float[Array, "B T N H"],
     key: Float[Array, "B M N H"],
     value: Float[Array, "B M N H"],
-    mask: Bool[Array, "B #N #T M"] | None = None,
+    mask: Bool[Array, "#B #N #T M"] | None = None,
     *,
     causal: bool = False,
     implementation: str = "auto",

@@ -61,9 +61,10 @@ def positives(batch, first: str, second: str) -> Bool[Array, "R K"]:
         return repeat(value, "b -> (b c)", c=captions if modality == "text" else 1)
 
     same = rows(first, batch["id"])[:, None] == rows(second, batch["id"])[None, :]
-    if (first, second) == ("image", "text"):
+    if {first, second} == {"image", "text"}:
         mine, all_captions = batch["caption_id"], batch["caption_id"].reshape(-1)
-        same |= jnp.any(mine[:, :, None] == all_captions[None, None, :], 1)
+        shared = jnp.any(mine[:, :, None] == all_captions[None, None, :], 1)
+        same |= shared if first == "image" else shared.T
     return same
 
 

@@ -1,6 +1,7 @@
 """Checkpoints: state, data position and meta in one step directory. Only complete ones are ever restored."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,13 @@ class Checkpoints:
         read_only: leaves everything there is as it is.
         """
         self._keep = keep
+        if not read_only and jax.process_index() == 0:
+            # Orbax can do this too, but in a thread that an early end of the process breaks with a traceback.
+            for unfinished in directory.glob("*.orbax-checkpoint-tmp"):
+                shutil.rmtree(unfinished)
         self._checkpointer = ocp.training.Checkpointer(
             directory.absolute(),
             preservation_policy=None if read_only else ocp.training.preservation_policies.LatestN(keep),
-            cleanup_tmp_directories=not read_only,
         )
 
     def steps(self) -> list[int]:

@@ -11,7 +11,7 @@ from xmjax import vocab
 from xmjax.config import ModelConfig
 
 PEAK = {
-    "h200": 989e12, "h100": 989e12, "a100": 312e12, "l4": 121e12, "v100": 125e12, "t4": 65e12,
+    "h200": 989e12, "h100": 989e12, "a100": 312e12, "l40s": 362e12, "l40": 181e12, "l4": 121e12, "v100": 125e12, "t4": 65e12,
     "tpu v2": 46e12, "tpu v3": 123e12, "tpu v4": 275e12, "tpu v5 lite": 197e12, "tpu v5e": 197e12,
     "tpu v5p": 459e12, "tpu v5": 459e12, "tpu v6": 918e12, "tpu7x": 2307e12,
 }  # fmt: skip

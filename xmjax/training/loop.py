@@ -123,7 +123,8 @@ def train(config: Config, workdir: Path) -> Scores:
         with jax.transfer_guard("disallow"):
             while step < config.steps:
                 # 1. The next batch. The device is still busy with the step before.
-                with clock.of("data_wait"):
+                # (Of several processes, placing is a copy that the guard takes for an implicit one.)
+                with clock.of("data_wait"), jax.transfer_guard("allow"):
                     batch = sharding.place(next(batches), mesh, config.batch_size)
                 # 2. The update is queued; nothing is read from the device.
                 state, metrics = update(state, batch)

@@ -32,7 +32,9 @@ class MetricsWriter:
                 import wandb
             except ImportError:
                 raise UserError("config.wandb is set but wandb is not installed; pip install wandb") from None
-            self._wandb = wandb.init(project=wandb_project, dir=workdir, config=config, resume="allow", name=workdir.name)
+            self._wandb = wandb.init(
+                project=wandb_project, dir=workdir, config=config, resume="allow", name=workdir.name
+            )
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """One line. Values that are not finite are written as null, which is what JSON can hold."""
@@ -41,7 +43,8 @@ class MetricsWriter:
         self._file.write(json.dumps({"step": step, **line}) + "\n")
         self._file.flush()
         for key, value in values.items():
-            self._board.add_scalar(key, value, step)
+            if math.isfinite(value):  # TensorBoard shows no others, and its writer warns of each
+                self._board.add_scalar(key, value, step)
         if self._wandb is not None:
             self._wandb.log(values, step=step)
 

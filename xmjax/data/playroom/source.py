@@ -38,7 +38,7 @@ class Playroom(Source):
           split: "train", "val", "test", or "heldout", where every scene has a combination of kind and colour that the
             others never show.
           grade: "easy" or "cluttered".
-          image_size: pixels along each side, 32 to 64.
+          image_size: pixels along each side: 32 to 64, or a multiple of such a number, which enlarges the pixels.
           languages: languages of the captions; caption k of a record is in language k modulo their number.
           captions_per_record: number of captions of each record.
           styles: wordings, one of which is drawn for each caption.
@@ -56,8 +56,10 @@ class Playroom(Source):
             for value in values:
                 if value not in known:
                     raise ValueError(f"playroom: unknown {label} {value!r}; choose from {', '.join(known)}")
-        if not 32 <= image_size <= 64:
-            raise ValueError(f"playroom: image_size is {image_size}; it must be from 32 to 64 pixels")
+        factors = [factor for factor in range(1, image_size // 32 + 1) if image_size % factor == 0]
+        fitting = [factor for factor in factors if image_size // factor <= 64]
+        if not fitting:
+            raise ValueError(f"playroom: image_size is {image_size}; it must be 32 to 64 pixels or a multiple of that")
         if captions_per_record < 0:
             raise ValueError(f"playroom: captions_per_record is {captions_per_record}; it must not be negative")
         if captions_per_record and not (languages and styles):
@@ -68,6 +70,7 @@ class Playroom(Source):
         self.split = split
         self.grade = grade
         self.image_size = image_size
+        self._enlarge = fitting[0]
         self.languages = tuple(languages)
         self.captions_per_record = captions_per_record
         self.styles = tuple(styles)
@@ -88,7 +91,7 @@ class Playroom(Source):
         if not 0 <= index < self._size:
             return Unreadable(f"{self.split}/{index}", f"index is outside the {self._size} records of the split")
         draws = world.uniforms(np.random.Generator(np.random.PCG64(self._seed + index)))
-        scene = world.sample(draws, self.grade, self.image_size, heldout=self.split == "heldout")
+        scene = world.sample(draws, self.grade, self.image_size // self._enlarge, heldout=self.split == "heldout")
         captions = tuple(
             language.draw_caption(
                 scene,
@@ -98,7 +101,10 @@ class Playroom(Source):
             )
             for number in range(self.captions_per_record)
         )
-        return Record(f"{self.split}/{index}", captions, render(scene), truth=scene)
+        image = render(scene)
+        if self._enlarge > 1:
+            image = image.repeat(self._enlarge, 0).repeat(self._enlarge, 1)
+        return Record(f"{self.split}/{index}", captions, image, truth=scene)
 
     def manifest(self) -> dict[str, Any]:
         """Everything that the records follow from."""
