@@ -26,7 +26,7 @@ def get_config(arg: str = "") -> ConfigDict:
     with config.unlocked():
         config.objectives = {
             "fill": options("fill", max_span_bytes=15),
-            "contrast": options("contrast", weight=0.5),
+            "contrast": options("contrast"),
             "caption": options("caption", captions=1),
         }
     resize(config, size)
@@ -61,12 +61,14 @@ def resize(config: ConfigDict, size: str) -> None:
     model, image, text, optimizer = config.model, config.model.image, config.model.text, config.optimizer
     optimizer.name = "muon"
     if size in ("tiny", "small"):
-        config.batch_size, config.steps = 64, 1250 if size == "tiny" else 6000
-        model.width, model.heads = 128, 2
-        model.fusion_layers = model.decoder_layers = model.unroll = 2
-        image.size, image.patch, image.stem = 32, 8, 32
+        # On a CPU every operation counts: few tokens, unrolled layers, and depth only where the picture is read.
+        config.batch_size, config.steps = 64, 1200 if size == "tiny" else 7500
+        model.width, model.heads, model.unroll = 128, 2, 2
+        model.fusion_layers = model.decoder_layers = text.unimodal_layers = 1
+        image.size, image.patch, image.stem, image.unimodal_layers = 32, 8, 64, 2
         text.ngrams = ()
-        optimizer.learning_rate, optimizer.warmup = 2e-3, 50
+        config.save_every = config.evaluation.every = 1500 if size == "small" else 0
+        optimizer.learning_rate, optimizer.warmup = 4e-3, 50
         return
     layers, model.width, model.heads = {"base": (12, 768, 12), "large": (24, 1024, 16), "huge": (32, 1280, 16)}[size]
     image.size, image.patch, image.stem = 224, 14 if size == "huge" else 16, 0
@@ -91,4 +93,4 @@ def shrink(config: ConfigDict) -> None:
     model.text.max_bytes = 64
     config.batch_size, config.steps, config.optimizer.warmup = 16, 20, 5
     config.log_every, config.save_every = 5, 10
-    config.evaluation.items, config.evaluation.pool, config.evaluation.batch_size = 40, 20, 20
+    config.evaluation.samples, config.evaluation.pool, config.evaluation.batch_size = 40, 20, 20

@@ -4,8 +4,8 @@
 
 DIR holds the photos and captions.jsonl: a line a photo with its "file" and a list of "captions". For Hugging Face's
 image folders (metadata.jsonl with file_name and text) set --config.data.metadata= --config.data.file_column=file_name
---config.data.text_column=text. A fifth of the photos is held out. A few hundred photos show that everything runs and that
-what is shown is learned; they do not teach what generalises.
+--config.data.text_column=text. A fifth of the photos is held out. A few hundred photos show that everything runs
+and that what is shown is learned; they do not teach what generalises.
 """
 
 from ml_collections import ConfigDict

@@ -120,7 +120,7 @@ def test_real_items_ask_for_words_of_other_captions():
 
 @pytest.fixture(scope="module")
 def evaluators(make_config):
-    config = make_config({"evaluation.items": 40, "evaluation.pool": 20, "model.text.max_bytes": 64})
+    config = make_config({"evaluation.samples": 40, "evaluation.pool": 20, "model.text.max_bytes": 64})
     mesh = sharding.make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
     return {cls: cls(config, mesh, RECORDS) for cls in (FillEvaluator, RetrievalEvaluator, CaptionEvaluator)}
 

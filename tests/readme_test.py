@@ -19,7 +19,10 @@ def test_every_file_of_the_tree_exists():
 
 
 def test_every_config_and_script_that_is_named_exists():
-    named = set(re.findall(r"(?:configs|launch)/[\w/]+\.py", README)) - {"configs/sweeps/NAME.py", "configs/bench/NAME.py"}
+    named = set(re.findall(r"(?:configs|launch)/[\w/]+\.py", README)) - {
+        "configs/sweeps/NAME.py",
+        "configs/bench/NAME.py",
+    }
     assert len(named) > 5
     assert [path for path in sorted(named) if not (ROOT / path).is_file()] == []
 

@@ -217,7 +217,7 @@ class EvaluationConfig:
     Attributes:
       names: registered evaluators.
       every: steps between evaluations; 0 evaluates at the end only.
-      items: items of each evaluator.
+      samples: held-out records that each evaluator scores.
       pool: items that a retrieval query is ranked among.
       batch_size: rows of an evaluation batch.
       examples: examples of right and of wrong answers that the report shows.
@@ -225,7 +225,7 @@ class EvaluationConfig:
 
     names: tuple[str, ...] = ("fill", "retrieval", "caption")
     every: int = 0
-    items: int = 500
+    samples: int = 500
     pool: int = 100
     batch_size: int = 100
     examples: int = 10
@@ -353,17 +353,40 @@ def _validate(config: Config) -> None:
         check(value in choices, field, value, f"choose one of {', '.join(choices)}")
 
     model, optimizer = config.model, config.optimizer
-    for field in ("steps", "batch_size", "log_every", "keep"):
-        check(getattr(config, field) >= 1, field, getattr(config, field), "must be at least 1")
+    for field in (
+        "steps", "batch_size", "log_every", "keep", "optimizer.accumulate", "guard.window", "guard.patience",
+        "evaluation.samples", "evaluation.pool", "evaluation.batch_size", "data.captions", "frame_audio.captions",
+        "model.width", "model.heads", "model.decoder_layers", "model.embedding", "model.unroll",
+        "model.image.patch", "model.image.size", "model.text.downsample", "model.text.max_bytes",
+    ):  # fmt: skip
+        check(_at(config, field) >= 1, field, _at(config, field), "must be at least 1")
+    for field in (
+        "save_every", "evaluation.every", "data.prefetch", "frame_audio.prefetch", "data.max_unreadable",
+        "optimizer.warmup", "optimizer.weight_decay", "optimizer.clip", "guard.sigma", "model.fusion_layers",
+        "model.text.unimodal_layers", "model.image.unimodal_layers", "model.image.stem",
+    ):  # fmt: skip
+        check(_at(config, field) >= 0, field, _at(config, field), "must not be negative")
     one_of("precision", config.precision, "auto", "float32", "bfloat16")
     one_of("model.attention", model.attention, "auto", "xla", "cudnn")
     one_of("model.remat", model.remat, "none", "full", "dots")
+    one_of("model.fusion", model.fusion, "merged")
+    one_of("data.fit", config.data.fit, "stretch", "crop", "pad")
+    one_of("data.grade", config.data.grade, "easy", "cluttered")
     one_of("optimizer.name", optimizer.name, "adamw", "muon")
     one_of("optimizer.decay", optimizer.decay, "cosine", "linear", "constant")
     check(model.width % model.heads == 0, "model.heads", model.heads, f"must divide model.width={model.width}")
     image = model.image
     check(image.size % image.patch == 0, "model.image.patch", image.patch, f"must divide image.size={image.size}")
+    check(
+        not image.stem or image.patch & (image.patch - 1) == 0,
+        "model.image.patch",
+        image.patch,
+        "with a stem it must be a power of two, since every convolution halves the side",
+    )
     text = model.text
+    check(
+        text.max_bytes <= 960, "model.text.max_bytes", text.max_bytes, "the decoder has 1024 positions; use at most 960"
+    )
     check(
         text.max_bytes % text.downsample == 0,
         "model.text.downsample",
@@ -391,5 +414,12 @@ def _validate(config: Config) -> None:
         "none",
         "every stream is left out; choose a source for at least one",
     )
-    for stream in ("data", "frame_audio"):
-        check(getattr(config, stream).captions >= 1, f"{stream}.captions", 0, "must be at least 1")
+    for name, options in config.objectives.items():
+        one_of(f"objectives.{name}.stream", options.stream, *STREAMS)
+
+
+def _at(config: Config, field: str) -> Any:
+    value: Any = config
+    for name in field.split("."):
+        value = getattr(value, name)
+    return value

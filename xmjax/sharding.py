@@ -33,7 +33,9 @@ def check_rules(rules: tuple[tuple[str, tuple[str | None, ...]], ...]) -> None:
         named = [a for a in axes if a is not None]
         for axis in named:
             if axis not in AXES:
-                raise UserError(f"sharding rule {pattern!r} names the mesh axis {axis!r}; the axes are {', '.join(AXES)}")
+                raise UserError(
+                    f"sharding rule {pattern!r} names the mesh axis {axis!r}; the axes are {', '.join(AXES)}"
+                )
         if len(set(named)) < len(named):
             raise UserError(f"sharding rule {pattern!r} uses a mesh axis twice: {axes}")
 
@@ -53,8 +55,8 @@ def make_mesh(config: MeshConfig, devices: list[Any] | None = None) -> Mesh:
     fixed = int(np.prod([size for size in sizes if size != -1]))
     if len(free) > 1 or min(sizes) < -1 or fixed < 1 or len(devices) % fixed or (not free and fixed != len(devices)):
         raise UserError(
-            f"config.mesh is data={config.data} fsdp={config.fsdp} tensor={config.tensor}, but there are {len(devices)} "
-            "devices; the product must be their number, and one axis may be -1 to take the rest"
+            f"config.mesh is data={config.data} fsdp={config.fsdp} tensor={config.tensor}, but there are "
+            f"{len(devices)} devices; the product must be their number, and one axis may be -1 to take the rest"
         )
     for i in free:
         sizes[i] = len(devices) // fixed
@@ -73,7 +75,7 @@ def spec(path: str, shape: tuple[int, ...], mesh: Any) -> P:
                 if axis is not None and size % mesh.shape[axis]:
                     raise UserError(
                         f"parameter {path} has shape {shape}, and its dimension of {size} does not divide over the "
-                        f"{mesh.shape[axis]} devices of mesh axis {axis!r}; change config.mesh.{axis} or the model's size"
+                        f"{mesh.shape[axis]} devices of mesh axis {axis!r}; change config.mesh.{axis} or the size"
                     )
             return P(*axes)
     return P()
@@ -106,7 +108,7 @@ def local_rows(mesh: Mesh, batch_size: int) -> slice:
             f"({mesh.shape['data']} x {mesh.shape['fsdp']}); use a multiple of {parts}"
         )
     held = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
-    starts = sorted({index[0].start or 0 for index in held.values()})
+    starts = sorted({index[0].start or 0 for index in held.values() if index is not None})
     rows = batch_size // parts
     if starts != list(range(starts[0], starts[-1] + 1, rows)):
         raise UserError(f"the devices of this process hold rows that are not contiguous: {starts}; reorder config.mesh")

@@ -25,9 +25,14 @@ def sentinel(i: int) -> int:
     return FIRST_SENTINEL + i
 
 
+def utf8(text: str) -> bytes:
+    """UTF-8 of ``text``. Lone surrogates survive, as in file names."""
+    return text.encode("utf-8", "surrogatepass")
+
+
 def encode(text: str) -> np.ndarray:
-    """UTF-8 bytes of ``text`` as uint16 [length]. Lone surrogates survive, as in file names."""
-    return np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.uint16)
+    """Ids of ``text`` as uint16 [length]."""
+    return np.frombuffer(utf8(text), np.uint8).astype(np.uint16)
 
 
 def padded(data: bytes, length: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from xmjax.data.words import words
 
 def text_ids(text: str, length: int) -> UInt16[np.ndarray, " L"]:
     """Bytes of a text as ids, cut between characters or padded to ``length``."""
-    return vocab.padded(vocab.truncate(text.encode(), length), length)
+    return vocab.padded(vocab.truncate(vocab.utf8(text), length), length)
 
 
 def image_bytes(record: Record, options: ImageConfig) -> np.ndarray:
@@ -52,7 +52,7 @@ def mask_words(
     Returns:
       The masked text, and for every span the decoder's sequence sentinel, bytes, EOS, padded to max_span_bytes + 2.
     """
-    data = vocab.truncate(caption.text.encode(), length)
+    data = vocab.truncate(vocab.utf8(caption.text), length)
     usable = [w for w in caption_words(caption) if w.end <= len(data) and w.end - w.start <= max_span_bytes]
     count = min(spans, max(1, round(rate * len(usable))), len(usable))
     chosen = sorted(rng.permutation(len(usable))[:count].tolist())
@@ -87,8 +87,8 @@ def prompt_of(caption: Caption) -> str:
 
 def prompted(caption: Caption, max_prompt_bytes: int, length: int) -> UInt16[np.ndarray, " L"]:
     """The decoder's sequence BOS prompt SEP caption EOS, padded to max_prompt_bytes + length + 3."""
-    prompt = vocab.truncate(prompt_of(caption).encode(), max_prompt_bytes)
-    text = vocab.truncate(caption.text.encode(), length)
+    prompt = vocab.truncate(vocab.utf8(prompt_of(caption)), max_prompt_bytes)
+    text = vocab.truncate(vocab.utf8(caption.text), length)
     ids = np.full(max_prompt_bytes + length + 3, vocab.PAD, np.uint16)
     ids[0] = vocab.BOS
     ids[1 : len(prompt) + 1] = np.frombuffer(prompt, np.uint8)

@@ -7,7 +7,7 @@ makes the contiguous rows of the global batch that its devices hold; nothing dep
 import dataclasses
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -122,7 +122,7 @@ class Stream:
 
     def row(self, record: Record, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Arrays of one record: its modalities, its captions, and what the objectives ask for."""
-        arrays: dict[str, np.ndarray] = {"id": stable_id(record.id), **record.extra}
+        arrays: dict[str, Any] = {"id": stable_id(record.id), **record.extra}
         if record.image is not None:
             arrays["image"] = image_bytes(record, self.config.model.image)
         if record.audio is not None:
@@ -165,7 +165,7 @@ class Batches:
         positions = range(first + self.rows.start, first + self.rows.stop)
         return {name: stream.batch(positions) for name, stream in self.streams.items()}
 
-    def start(self, step: int) -> Iterator[Batch]:
+    def start(self, step: int) -> grain.DatasetIterator[Batch]:
         """Batches of ``step``, ``step + 1``, ... to the end of the run, made ahead by a thread. Close it when done."""
         prefetch = max((s.options.prefetch for s in self.streams.values()), default=0)
         dataset = grain.MapDataset.range(self.config.steps).map(self.at)

@@ -41,11 +41,11 @@ class Evaluator:
         """Args:
         config: of the run.
         mesh: its devices.
-        records: held-out ones; the first ``config.evaluation.items`` are scored.
+        records: held-out ones; the first ``config.evaluation.samples`` are scored.
         """
         self.config = config
         self.mesh = mesh
-        self.records = records[: config.evaluation.items]
+        self.records = records[: config.evaluation.samples]
 
     def __call__(self, params: Any) -> Report:
         """Scores of a model with these parameters."""

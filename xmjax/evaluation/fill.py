@@ -54,7 +54,7 @@ class FillEvaluator(Evaluator):
             "fill/most_frequent": most_frequent(self.items),
             "fill/image/oracle": oracle(self.items, range(len(self.items))),
             "fill/no_image/oracle": chance,
-            "fill/shuffled_image/oracle": oracle(self.items, self.donor),
+            "fill/shuffled_image/oracle": oracle(self.items, self.donor.tolist()),
             "fill/n": len(self.items),
         }
         for kind in sorted({item.kind for item in self.items} - {""}):

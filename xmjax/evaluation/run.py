@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from PIL import Image
 from xmjax.config import Config
 from xmjax.data.source import Record, Source
 from xmjax.data.sources import open_source
-from xmjax.evaluation.base import EVALUATORS, Evaluator, Scores
 from xmjax.errors import UserError
+from xmjax.evaluation.base import EVALUATORS, Evaluator, Scores
 
 
 def first_records(source: Source, count: int) -> list[Record]:
@@ -47,14 +48,19 @@ class Evaluation:
         self.records: list[Record] = []
         self._complete = not only
 
-    def _prepare(self) -> list[Evaluator]:
-        """Items and compiled functions, made when they are first needed."""
-        if self._evaluators is None:
+    def open(self) -> None:
+        """Reads the held-out records, so that what is wrong with them is known before a run spends time."""
+        if self._makers and not self.records:
             source = open_source(self._config, self._config.data, "val")
-            self.records = first_records(source, self._config.evaluation.items)
+            self.records = first_records(source, self._config.evaluation.samples)
             if not self.records:
                 raise UserError(f"no record of the validation split of {source.name} can be read")
             self._name = self._config.data.name or source.name
+
+    def _prepare(self) -> list[Evaluator]:
+        """Items and compiled functions, made when they are first needed."""
+        self.open()
+        if self._evaluators is None:
             self._evaluators = [make(self._config, self._mesh, self.records) for make in self._makers]
         return self._evaluators
 
@@ -80,20 +86,27 @@ class Evaluation:
         if not self._complete:
             scores = self.read(step) | scores
         path = self._directory / f"step_{step}.json"
-        path.write_text(json.dumps(scores, indent=2, ensure_ascii=False) + "\n")
+        _replace(path, json.dumps(scores, indent=2, ensure_ascii=False))
         shown = {id: e for id, e in examples.items() if "right" in e} or dict(list(examples.items())[:20])
         by_id = {record.id: record for record in self.records}
         for id, example in shown.items():
             example["image_png"] = _png(by_id[id])
             example["captions"] = [caption.text for caption in by_id[id].captions]
         if shown and self._complete:
-            text = json.dumps(shown, indent=1, ensure_ascii=False)
-            (self._directory / f"step_{step}.examples.json").write_text(text + "\n")
+            examples_path = self._directory / f"step_{step}.examples.json"
+            _replace(examples_path, json.dumps(shown, indent=1, ensure_ascii=False))
 
     def read(self, step: int) -> Scores:
         """Scores of an earlier evaluation, empty where there was none."""
         path = self._directory / f"step_{step}.json"
         return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text + "\n")
+    os.replace(temporary, path)
 
 
 def _png(record: Record) -> str:

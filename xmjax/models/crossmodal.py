@@ -135,7 +135,9 @@ class Tower(nn.Module):
         score = (x @ query.astype(x.dtype)).astype(jnp.float32)
         score = jnp.where(tokens.valid[..., None], score, -1e9)
         weight = jax.nn.softmax(score, axis=1).astype(x.dtype)
-        value = rearrange(linear(x, self.param("value", normal(c.width**-0.5), (c.width, c.width))), "b t (n h) -> b t n h", n=c.heads)
+        value = rearrange(
+            linear(x, self.param("value", normal(c.width**-0.5), (c.width, c.width))), "b t (n h) -> b t n h", n=c.heads
+        )
         pooled = rearrange(jnp.einsum("btn,btnh->bnh", weight, value), "b n h -> b (n h)")
         hidden = jax.nn.gelu(linear(pooled, self.param("hidden", normal(c.width**-0.5), (c.width, c.width))))
         return unit(linear(pooled + hidden, self.param("out", normal(c.width**-0.5), (c.width, c.embedding))))
@@ -161,7 +163,7 @@ class Decoder(nn.Module):
     def __call__(
         self, inputs: Integer[Array, "B S L"], memory: Float[Array, "B M D"], valid: Bool[Array, "B M"]
     ) -> Float[Array, "B S L V"]:
-        b, s, length = inputs.shape
+        b, _, length = inputs.shape
         x = self.table[inputs.astype(jnp.int32)] + self.positions[:length]
         x = rearrange(x.astype(memory.dtype), "b s l d -> (b s) l d")
         x = self.stack(x, None, rms_norm(memory, self.memory_norm), valid)

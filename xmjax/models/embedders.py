@@ -101,7 +101,9 @@ class NgramText(nn.Module):
         side = stride // 2
         x = jnp.pad(x, ((0, 0), (side, side), (0, 0)))
         windows = jnp.stack([x[:, i : i + text.shape[1] : stride] for i in range(stride + 2 * side)], axis=2)
-        kernel = self.param("kernel", _normal((windows.shape[2] * c.width) ** -0.5), (windows.shape[2] * c.width, c.width))
+        kernel = self.param(
+            "kernel", _normal((windows.shape[2] * c.width) ** -0.5), (windows.shape[2] * c.width, c.width)
+        )
         x = linear(jax.nn.gelu(rearrange(windows, "b t k d -> b t (k d)")), kernel)
         x = x + self.param("position", lambda key, shape: sincos(*shape), (x.shape[1], c.width))
         valid = reduce(valid, "b (t k) -> b t", "max", k=stride)
@@ -141,7 +143,9 @@ class PixelImage(nn.Module):
         if options.stem:
             width = options.stem
             for level in range(int(np.log2(options.patch))):
-                kernel = self.param(f"stem{level}", _normal((9 * x.shape[-1]) ** -0.5 * 1.4), (3, 3, x.shape[-1], width))
+                kernel = self.param(
+                    f"stem{level}", _normal((9 * x.shape[-1]) ** -0.5 * 1.4), (3, 3, x.shape[-1], width)
+                )
                 x = jax.nn.relu(halve(x, kernel))
                 width *= 2
         else:

@@ -5,4 +5,15 @@ from xmjax.objectives.caption import Caption
 from xmjax.objectives.contrast import Contrast
 from xmjax.objectives.fill import Fill
 
-__all__ = ["OBJECTIVES", "Caption", "Contrast", "Fill", "Objective", "Options", "features", "make", "options", "total_loss"]
+__all__ = [
+    "OBJECTIVES",
+    "Caption",
+    "Contrast",
+    "Fill",
+    "Objective",
+    "Options",
+    "features",
+    "make",
+    "options",
+    "total_loss",
+]

@@ -41,7 +41,7 @@ class Objective:
       config: the run's configuration.
     """
 
-    Options: ClassVar[type[Options]] = Options
+    Options: ClassVar[Any] = Options
 
     def __init__(self, options: Any, config: Config):
         self.options = options

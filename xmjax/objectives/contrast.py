@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from einops import repeat
 from jaxtyping import Array, Bool, Float
 
+from xmjax.errors import UserError
 from xmjax.objectives import base
 from xmjax.training import flops
 
@@ -31,6 +32,11 @@ class Contrast(base.Objective):
     """Contrastive loss with several positives: rows of one record, and rows of one caption, belong together."""
 
     Options = Options
+
+    def __init__(self, options, config):
+        super().__init__(options, config)
+        if options.loss not in ("infonce", "sigmoid"):
+            raise UserError(f"config.objectives.contrast.loss={options.loss!r}: choose one of infonce, sigmoid")
 
     def flops(self, share):
         model, captions = self.config.model, self.config.stream(self.options.stream).captions
@@ -71,7 +77,7 @@ def positives(batch, first: str, second: str) -> Bool[Array, "R K"]:
 def infonce_loss(
     scores: Float[Array, "R K"], positive: Bool[Array, "R K"], scale: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """Mean over rows and columns of the cross-entropy with the positives as equally likely targets (Oord et al. 2018)."""
+    """Mean over rows and columns of the cross-entropy, with positives as equal targets (Oord et al. 2018)."""
 
     def one_way(logits: Array, target: Array) -> Array:
         share = target / jnp.sum(target, -1, keepdims=True)

@@ -44,6 +44,10 @@ class Fill(base.Objective):
 
     Options = Options
 
+    def __init__(self, options, config):
+        super().__init__(options, config)
+        vocab.sentinel(options.spans - 1)  # which refuses more spans than there are sentinels
+
     def features(self, example: Any) -> dict[str, np.ndarray]:
         o = self.options
         masked, spans = zip(

@@ -3,7 +3,7 @@
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 from orbax.checkpoint import v1 as ocp
@@ -45,8 +45,8 @@ class Checkpoints:
             for unfinished in directory.glob("*.orbax-checkpoint-tmp"):
                 shutil.rmtree(unfinished)
         self._checkpointer = ocp.training.Checkpointer(
-            directory.absolute(),
-            preservation_policy=None if read_only else ocp.training.preservation_policies.LatestN(keep),
+            str(directory.absolute()),
+            preservation_policy=cast(Any, None if read_only else ocp.training.preservation_policies.LatestN(keep)),
         )
 
     def steps(self) -> list[int]:
@@ -101,7 +101,7 @@ def check_same(config: Config, saved: dict[str, Any], workdir: Path) -> None:
     if different:
         shown = ", ".join(f"{k}: {then.get(k)!r} there, {now.get(k)!r} now" for k in different[:5])
         raise UserError(
-            f"{workdir} belongs to a run of another config ({shown}); give this run its own --workdir, or the same values"
+            f"{workdir} is of another config ({shown}); give this run another --workdir or the same values"
         )
 
 

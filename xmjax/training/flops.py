@@ -11,7 +11,8 @@ from xmjax import vocab
 from xmjax.config import ModelConfig
 
 PEAK = {
-    "h200": 989e12, "h100": 989e12, "a100": 312e12, "l40s": 362e12, "l40": 181e12, "l4": 121e12, "v100": 125e12, "t4": 65e12,
+    "h200": 989e12, "h100": 989e12, "a100": 312e12, "l40s": 362e12, "l40": 181e12, "l4": 121e12,
+    "v100": 125e12, "t4": 65e12,
     "tpu v2": 46e12, "tpu v3": 123e12, "tpu v4": 275e12, "tpu v5 lite": 197e12, "tpu v5e": 197e12,
     "tpu v5p": 459e12, "tpu v5": 459e12, "tpu v6": 918e12, "tpu7x": 2307e12,
 }  # fmt: skip
@@ -25,7 +26,7 @@ def peak(device_kind: str) -> float | None:
 
 
 def stack(config: ModelConfig, depth: int, length: float, memory: float = 0.0, rows: float = 1.0) -> float:
-    """Forward pass of a stack over ``rows`` sequences of ``length`` tokens, that share one memory where there is one."""
+    """Forward pass of a stack over ``rows`` sequences of ``length`` tokens, which share a memory if there is one."""
     width, hidden = config.width, config.width * config.mlp_ratio
     products = 4 * width * width + 2 * width * hidden
     attention = 2 * length * width

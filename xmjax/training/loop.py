@@ -74,6 +74,7 @@ def train(config: Config, workdir: Path) -> Scores:
         if newest is not None:
             checkpoints.check_manifest(data_manifest, meta["manifest"], workdir)
         evaluation = Evaluation(config, mesh, workdir)
+        evaluation.open()
 
         stack.enter_context(jax.set_mesh(mesh))
         if newest is None:
@@ -176,8 +177,8 @@ def _diverged(config: Config, saved: Checkpoints, step: int, values: Mapping[str
     steps = saved.steps()
     good = f"the last good checkpoint is of step {steps[-1]}" if steps else "there is no checkpoint yet"
     return (
-        f"{int(values['guard/in_a_row'])} steps in a row up to step {step} had a loss or gradient that is not finite or "
-        f"far above its mean (loss {values['loss']:.4g}, gradient norm {values['gradient_norm']:.4g}), and were not "
+        f"{int(values['guard/in_a_row'])} steps in a row up to step {step} had a loss or gradient that is not finite "
+        f"or far above its mean (loss {values['loss']:.4g}, gradient norm {values['gradient_norm']:.4g}), and were not "
         f"applied; {good}. Lower config.optimizer.learning_rate or look at the data"
     )
 

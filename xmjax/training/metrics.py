@@ -29,7 +29,7 @@ class MetricsWriter:
         self._wandb = None
         if wandb_project:
             try:
-                import wandb
+                import wandb  # pyright: ignore[reportMissingImports]
             except ImportError:
                 raise UserError("config.wandb is set but wandb is not installed; pip install wandb") from None
             self._wandb = wandb.init(

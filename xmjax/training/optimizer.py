@@ -38,8 +38,8 @@ def _name(path: Any) -> str:
 def muon_dimensions(params: Any) -> Any:
     """For Muon, how each matrix is a matrix; None where AdamW takes the parameter: vectors, tables and the byte head.
 
-    The leading axis of a stack's parameter counts layers, which are orthogonalised one by one; a convolution is a matrix
-    from its window to its channels.
+    The leading axis of a stack's parameter counts layers, which are orthogonalised one by one; a convolution is a
+    matrix from its window to its channels.
     """
     stacked = {
         "query": ((1,), (2, 3)), "key": ((1,), (2, 3)), "value": ((1,), (2, 3)), "out": ((1, 2), (3,)),
