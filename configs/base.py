@@ -61,14 +61,15 @@ def resize(config: ConfigDict, size: str) -> None:
     model, image, text, optimizer = config.model, config.model.image, config.model.text, config.optimizer
     optimizer.name = "muon"
     if size in ("tiny", "small"):
-        # On a CPU every operation counts: few tokens, unrolled layers, and depth only where the picture is read.
-        config.batch_size, config.steps = 64, 1200 if size == "tiny" else 7500
-        model.width, model.heads, model.unroll = 128, 2, 2
-        model.fusion_layers = model.decoder_layers = text.unimodal_layers = 1
-        image.size, image.patch, image.stem, image.unimodal_layers = 32, 8, 64, 2
+        # On a CPU every operation counts: few tokens, unrolled layers, and depth first where the picture is read.
+        tiny = size == "tiny"
+        config.batch_size, config.steps = 64, 1200 if tiny else 4000
+        model.width, model.heads, model.unroll = 128, 2, 4
+        model.fusion_layers = model.decoder_layers = text.unimodal_layers = 1 if tiny else 2
+        image.size, image.patch, image.stem, image.unimodal_layers = 32, 8, 64, 2 if tiny else 3
         text.ngrams = ()
-        config.save_every = config.evaluation.every = 1500 if size == "small" else 0
-        optimizer.learning_rate, optimizer.warmup = 4e-3, 50
+        config.save_every = config.evaluation.every = 0 if tiny else 1000
+        optimizer.learning_rate, optimizer.warmup = 4e-3 if tiny else 3e-3, 50
         return
     layers, model.width, model.heads = {"base": (12, 768, 12), "large": (24, 1024, 16), "huge": (32, 1280, 16)}[size]
     image.size, image.patch, image.stem = 224, 14 if size == "huge" else 16, 0

@@ -59,15 +59,6 @@ def test_many_threads_read_the_same(tmp_path):
             assert [record.captions[0].text for record in records] == [f"n{number}" for number in range(40)]
 
 
-def test_forked_child_can_read(tmp_path):
-    source = folder(tmp_path, [line(number, f"n{number}") for number in range(40)], 40)
-    source.read(range(40))
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if len(source.read(range(40))) == 40 else 1)
-    assert os.waitpid(child, 0)[1] == 0
-
-
 def test_languages(tmp_path):
     lines = [line(0, {"en": "pear", "ko": ["배", "배나무"]}), line(1, {"de": "Boot"})]
     source = folder(tmp_path, lines, languages=("ko", "en"))

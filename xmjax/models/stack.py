@@ -97,7 +97,7 @@ class Stack(nn.Module):
     def step(
         self, x: Float[Array, "B D"], cache: Cache, index: Int[Array, ""], memory_valid: Bool[Array, "R M"] | None
     ) -> tuple[Float[Array, "B D"], Cache]:
-        """One token a row at position ``index``, equal to the same token of a full call, and the cache that holds it."""
+        """One token a row at position ``index``, equal to that token of a full call, and the cache that holds it."""
 
         def body(y, scanned):
             p, key, value, memory_key, memory_value = scanned
