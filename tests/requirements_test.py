@@ -41,7 +41,8 @@ def test_rows_without_a_committed_figure_are_open():
         shown = any(r.metric in run["scores"] for run in results.get(r.result, ()))
         if not shown and not (r.test and not r.metric):
             assert judge(r, results).status == "open", r.id
-        assert judge(r, {}).status == ("tested" if r.test and not r.metric else "open"), r.id
+        by_test = "partly" if r.remaining else "tested"
+        assert judge(r, {}).status == (by_test if r.test and not r.metric else "open"), r.id
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,10 @@ def test_rows_without_a_committed_figure_are_open():
         ({"target": 0.95}, [run(0, 0.99), run(1, None)], "below target"),
         ({"target": 0.95}, [run(0, float("nan"))], "below target"),
         ({}, [run(0)], "measured"),
+        ({"target": 0.9, "remaining": "the rest."}, [run(0, 0.95)], "partly"),
+        ({"target": 0.9, "controls": ("playroom/fill/no_image",), "chance": "playroom/fill/chance"}, [run(0)], "met"),
+        ({"target": 0.9, "controls": (METRIC,), "chance": "playroom/fill/chance"}, [run(0)], "below target"),
+        ({"target": 0.9, "remaining": "the rest."}, [run(0, 0.8)], "below target"),
         ({"target": 0.95}, [], "open"),
         ({"target": 0.95, "test": "tests/a_test.py"}, [], "open"),
         ({"target": 0.95, "metric": "playroom/other"}, [run(0)], "open"),
