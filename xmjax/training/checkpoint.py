@@ -100,9 +100,7 @@ def check_same(config: Config, saved: dict[str, Any], workdir: Path) -> None:
     ]
     if different:
         shown = ", ".join(f"{k}: {then.get(k)!r} there, {now.get(k)!r} now" for k in different[:5])
-        raise UserError(
-            f"{workdir} is of another config ({shown}); give this run another --workdir or the same values"
-        )
+        raise UserError(f"{workdir} is of another config ({shown}); give this run another --workdir or the same values")
 
 
 def check_manifest(manifest: dict[str, Any], saved: dict[str, Any], workdir: Path) -> None:
