@@ -46,8 +46,8 @@ class FillItem:
         if record.truth is not None:
             assert isinstance(self.caption, playroom.PlayCaption) and self.caption.words is not None
             return playroom.candidates(self.caption, self.caption.words.index(self.word), record.truth)[1]
-        texts = [c.text for c in record.captions if c.language == self.caption.language]
-        return [any(word in text for text in texts) for word in self.candidates]
+        known = set().union(*(_words(c) for c in record.captions if c.language == self.caption.language))
+        return [word in known for word in self.candidates]
 
     def fits(self, record: Record) -> bool:
         """Whether the answer is true of another record's picture, as far as is known."""
