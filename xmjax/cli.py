@@ -35,8 +35,7 @@ def start_processes() -> None:
     """Joins the other processes, if there are any. Must come before anything asks for devices."""
     if not FLAGS.distributed:
         return
-    if jax.config.read("jax_platforms") == "cpu":
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")  # read on CPUs only
     try:
         jax.distributed.initialize(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
     except (RuntimeError, ValueError) as error:

@@ -93,7 +93,8 @@ def _score(model, image, masked, sequences, absent):
 
 
 def _masked(item: FillItem, length: int) -> np.ndarray:
-    return fill_arrays(item.caption.text.encode(), [item.word], 1, item.word.end - item.word.start, length)[0]
+    data = vocab.truncate(vocab.utf8(item.caption.text), length)
+    return fill_arrays(data, [item.word], 1, item.word.end - item.word.start, length)[0]
 
 
 def derangement(items: Sequence[FillItem], seed: int = 0) -> np.ndarray:
