@@ -10,7 +10,7 @@ from xmjax.config import MeshConfig
 from xmjax.data import playroom
 from xmjax.data.source import Caption, Record, Word
 from xmjax.evaluation.caption import CaptionEvaluator
-from xmjax.evaluation.fill import FillEvaluator, _score, derangement, most_frequent, oracle
+from xmjax.evaluation.fill import FillEvaluator, _masked, _score, derangement, most_frequent, oracle
 from xmjax.evaluation.items import FillItem, describes, fill_items, query, references
 from xmjax.evaluation.retrieval import RetrievalEvaluator, recalls
 from xmjax.models.embedders import Tokens
@@ -235,3 +235,11 @@ def test_captions_are_compared_with_those_of_their_language_and_style(evaluators
         ids = prompt.tolist()
         assert bytes(ids[1 : ids.index(vocab.SEP)]).decode() in f"{caption.language} {caption.style}"
         assert set(ids[ids.index(vocab.SEP) + 1 :]) <= {vocab.PAD}
+
+
+def test_a_long_caption_is_cut_after_its_masked_word():
+    caption = Caption("a pear " + "배" * 40, "en", words=(Word(2, 6),))
+    item = FillItem(Record("r", (caption,)), caption, caption.words[0], ("pear", "boat"), 0)
+    masked = _masked(item, 16)
+    assert masked.tolist()[:4] == [*b"a ", vocab.sentinel(0), ord(" ")] and masked.shape == (16,)
+    assert vocab.decode(masked) == "a  배배배"
