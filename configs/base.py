@@ -2,7 +2,7 @@
 
     python launch/pretrain.py --config=configs/base.py                  two CPU cores, about ten minutes
     python launch/pretrain.py --config=configs/base.py:smoke            two CPU cores, under a minute, learns nothing
-    python launch/pretrain.py --config=configs/base.py:size=small       two CPU cores, under an hour
+    python launch/pretrain.py --config=configs/base.py:size=small       two CPU cores, an hour or less by estimate
     python launch/pretrain.py --config=configs/base.py:size=base        accelerators; also large and huge
 
 Expected figures are in docs/log.md.

@@ -1,7 +1,7 @@
 """The base or large model's step on one GPU of 80 GB or more, in bfloat16, on images of 224 pixels.
 
-    python launch/bench.py --config=configs/bench/gpu.py                one GPU, ten minutes
-    python launch/bench.py --config=configs/bench/gpu.py:size=large     one GPU, fifteen minutes
+    python launch/bench.py --config=configs/bench/gpu.py                one GPU, ten minutes by estimate
+    python launch/bench.py --config=configs/bench/gpu.py:size=large     one GPU, fifteen by estimate
 
 Records are noise made by the loader, so that no data are needed: the loader's figures are without reading and decoding.
 A case that does not fit in the memory is noted as such.

@@ -1,6 +1,6 @@
 """Embedders: n-grams or single bytes of text, and pixels with or without convolutions or the bytes of a file.
 
-    python launch/sweep.py --config=configs/sweeps/embedders.py     two CPU cores, about an hour (6 runs)
+    python launch/sweep.py --config=configs/sweeps/embedders.py     two CPU cores, an hour by estimate (6 runs)
 
 The table is docs/results/embedders.md.
 """

@@ -1,6 +1,6 @@
 """AdamW and Muon on the base model, in a run of a third of its length.
 
-    python launch/sweep.py --config=configs/sweeps/optimizer.py     two CPU cores, about half an hour (9 runs)
+    python launch/sweep.py --config=configs/sweeps/optimizer.py     two CPU cores, half an hour by estimate (9 runs)
 
 The table is docs/results/optimizer.md.
 """
