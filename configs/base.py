@@ -23,6 +23,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config = xmjax_config.default()
     config.name = run_name("base", arg)
     config.data.source = "playroom"
+    # Toys one at a time first: what kinds look like is learned many times faster than from whole scenes (docs/log.md).
+    config.data.first_grade, config.data.first_share = "single", 0.2
     with config.unlocked():
         config.objectives = {
             "fill": options("fill", max_span_bytes=15),
@@ -32,6 +34,15 @@ def get_config(arg: str = "") -> ConfigDict:
     resize(config, size)
     if smoke:
         shrink(config)
+    return config
+
+
+def on_other_data(name: str, arg: str, source: str) -> ConfigDict:
+    """What the configs for real data start from: the base config's size for another source, without its curriculum."""
+    config = get_config(f"size={parse(arg)[0]}")
+    config.name = run_name(name, arg)
+    config.data.source, config.data.name = source, name
+    config.data.first_grade, config.data.first_share = "", 0.0
     return config
 
 
@@ -63,7 +74,7 @@ def resize(config: ConfigDict, size: str) -> None:
     if size in ("tiny", "small"):
         # On a CPU every operation counts: few tokens, unrolled layers, and depth first where the picture is read.
         tiny = size == "tiny"
-        config.batch_size, config.steps = 64, 1200 if tiny else 4000
+        config.batch_size, config.steps = 64, 1500 if tiny else 5000
         model.width, model.heads, model.unroll = 128, 2, 4
         model.fusion_layers = model.decoder_layers = text.unimodal_layers = 1 if tiny else 2
         image.size, image.patch, image.stem, image.unimodal_layers = 32, 8, 64, 2 if tiny else 3

@@ -14,9 +14,7 @@ from configs import base
 def get_config(arg: str = "") -> ConfigDict:
     """The config for "smoke", "size=NAME", or both."""
     size, smoke = base.parse(arg)
-    config = base.get_config(f"size={size}")
-    config.name = base.run_name("emoji", arg)
-    config.data.source, config.data.name = "folder", "emoji"
+    config = base.on_other_data("emoji", arg, "folder")
     config.data.metadata, config.data.file_column, config.data.text_column = "emoji.jsonl", "file", "names"
     config.data.languages, config.data.fit = ("en", "ko"), "pad"
     config.objectives.fill.max_span_bytes = 31

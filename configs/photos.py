@@ -16,9 +16,7 @@ from configs import base
 def get_config(arg: str = "") -> ConfigDict:
     """The config for "smoke", "size=NAME", or both."""
     size, smoke = base.parse(arg)
-    config = base.get_config(f"size={size}")
-    config.name = base.run_name("photos", arg)
-    config.data.source, config.data.name = "folder", "photos"
+    config = base.on_other_data("photos", arg, "folder")
     config.data.metadata, config.data.file_column, config.data.text_column = "captions.jsonl", "file", "captions"
     config.data.validation_fraction, config.data.fit = 0.2, "crop"
     config.objectives.fill.max_span_bytes = 23

@@ -15,10 +15,8 @@ from configs import base
 def get_config(arg: str = "") -> ConfigDict:
     """The config for "smoke", "size=NAME", or both."""
     size, smoke = base.parse(arg)
-    config = base.get_config(f"size={size}")
-    config.name = base.run_name("stamps", arg)
-    config.data.source, config.data.name, config.data.fit = "stamps", "stamps", "pad"
-    config.data.captions = 4
+    config = base.on_other_data("stamps", arg, "stamps")
+    config.data.fit, config.data.captions = "pad", 4
     config.objectives.fill.max_span_bytes = 31
     config.objectives.caption.max_prompt_bytes = 12
     if size in ("tiny", "small"):

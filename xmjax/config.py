@@ -23,7 +23,9 @@ class DataConfig:
       source: registered source: "playroom", "folder", "stamps", "tfds", or "none" for a stream that is left out.
       name: first part of the stream's metric names; "" takes the source's own name.
       root: directory of the data, for sources that read files.
-      grade: of the playroom, "easy" or "cluttered".
+      grade: of the playroom, "easy", "cluttered" or "single".
+      first_grade: of the playroom, the grade that training begins with; "" is `grade` from the start.
+      first_share: share of the run's steps that are of `first_grade`.
       metadata: file that lists the records of a folder; "" looks for metadata.jsonl and metadata.csv.
       file_column: column of the image's path.
       text_column: column of the captions; "" looks for text, caption and captions.
@@ -45,6 +47,8 @@ class DataConfig:
     name: str = ""
     root: str = ""
     grade: str = "easy"
+    first_grade: str = ""
+    first_share: float = 0.0
     metadata: str = ""
     file_column: str = "file_name"
     text_column: str = ""
@@ -277,6 +281,11 @@ class Config:
         """Options of a stream by its name in a batch."""
         return getattr(self, STREAMS[name])
 
+    def first_steps(self, name: str) -> int:
+        """Steps for which a stream is of its first grade."""
+        options = self.stream(name)
+        return round(options.first_share * self.steps) if options.first_grade else 0
+
 
 STREAMS = {"image_text": "data", "frame_audio": "frame_audio"}
 """Name of a stream in a batch -> field of the config that describes it."""
@@ -293,7 +302,9 @@ def build(values: ConfigDict | Mapping[str, Any]) -> Config:
     Raises:
       UserError: a field is unknown, has the wrong type or a value that cannot work.
     """
-    from xmjax.objectives import OBJECTIVES  # objectives declare their own options, and import this module
+    # Both import this module: objectives declare their own options.
+    from xmjax.objectives import OBJECTIVES
+    from xmjax.validation import validate
 
     values = values.to_dict() if isinstance(values, ConfigDict) else dict(values)
     config = _build(Config, values, "config")
@@ -303,7 +314,7 @@ def build(values: ConfigDict | Mapping[str, Any]) -> Config:
             raise UserError(f"config.objectives.{name} must hold the objective's options, got {options!r}")
         objectives[name] = _build(OBJECTIVES[name].Options, options, f"config.objectives.{name}")
     config = dataclasses.replace(config, objectives=objectives)
-    _validate(config)
+    validate(config)
     return config
 
 
@@ -341,85 +352,4 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise UserError(f"{where} must be of type {hint.__name__}, got {value!r}")
-    return value
-
-
-def _validate(config: Config) -> None:
-    def check(ok: bool, field: str, value: Any, remedy: str) -> None:
-        if not ok:
-            raise UserError(f"config.{field}={value!r}: {remedy}")
-
-    def one_of(field: str, value: str, *choices: str) -> None:
-        check(value in choices, field, value, f"choose one of {', '.join(choices)}")
-
-    model, optimizer = config.model, config.optimizer
-    for field in (
-        "steps", "batch_size", "log_every", "keep", "optimizer.accumulate", "guard.window", "guard.patience",
-        "evaluation.samples", "evaluation.pool", "evaluation.batch_size", "data.captions", "frame_audio.captions",
-        "model.width", "model.heads", "model.decoder_layers", "model.embedding", "model.unroll",
-        "model.image.patch", "model.image.size", "model.text.downsample", "model.text.max_bytes",
-    ):  # fmt: skip
-        check(_at(config, field) >= 1, field, _at(config, field), "must be at least 1")
-    for field in (
-        "save_every", "evaluation.every", "data.prefetch", "frame_audio.prefetch", "data.max_unreadable",
-        "optimizer.warmup", "optimizer.weight_decay", "optimizer.clip", "guard.sigma", "model.fusion_layers",
-        "model.text.unimodal_layers", "model.image.unimodal_layers", "model.image.stem",
-    ):  # fmt: skip
-        check(_at(config, field) >= 0, field, _at(config, field), "must not be negative")
-    one_of("precision", config.precision, "auto", "float32", "bfloat16")
-    one_of("model.attention", model.attention, "auto", "xla", "cudnn")
-    one_of("model.remat", model.remat, "none", "full", "dots")
-    one_of("model.fusion", model.fusion, "merged")
-    one_of("data.fit", config.data.fit, "stretch", "crop", "pad")
-    one_of("data.grade", config.data.grade, "easy", "cluttered")
-    one_of("optimizer.name", optimizer.name, "adamw", "muon")
-    one_of("optimizer.decay", optimizer.decay, "cosine", "linear", "constant")
-    check(model.width % model.heads == 0, "model.heads", model.heads, f"must divide model.width={model.width}")
-    image = model.image
-    check(image.size % image.patch == 0, "model.image.patch", image.patch, f"must divide image.size={image.size}")
-    check(
-        not image.stem or image.patch & (image.patch - 1) == 0,
-        "model.image.patch",
-        image.patch,
-        "with a stem it must be a power of two, since every convolution halves the side",
-    )
-    text = model.text
-    check(
-        text.max_bytes <= 960, "model.text.max_bytes", text.max_bytes, "the decoder has 1024 positions; use at most 960"
-    )
-    check(
-        text.max_bytes % text.downsample == 0,
-        "model.text.downsample",
-        text.downsample,
-        f"must divide text.max_bytes={text.max_bytes}",
-    )
-    for modality, layers in (("text", text.unimodal_layers), ("image", image.unimodal_layers)):
-        check(
-            layers + model.fusion_layers >= 1,
-            f"model.{modality}.unimodal_layers",
-            layers,
-            "there is no layer at all; raise it or model.fusion_layers",
-        )
-    check(optimizer.learning_rate > 0, "optimizer.learning_rate", optimizer.learning_rate, "must be positive")
-    check(
-        config.batch_size % optimizer.accumulate == 0,
-        "optimizer.accumulate",
-        optimizer.accumulate,
-        f"must divide batch_size={config.batch_size}",
-    )
-    check(bool(config.objectives), "objectives", {}, "name at least one objective, such as fill")
-    check(
-        config.data.source != "none" or config.frame_audio.source != "none",
-        "data.source",
-        "none",
-        "every stream is left out; choose a source for at least one",
-    )
-    for name, options in config.objectives.items():
-        one_of(f"objectives.{name}.stream", options.stream, *STREAMS)
-
-
-def _at(config: Config, field: str) -> Any:
-    value: Any = config
-    for name in field.split("."):
-        value = getattr(value, name)
     return value

@@ -275,3 +275,18 @@ def test_ids_are_stable():
     assert [int(stable_id(t)) for t in ("", "a", "배", "train/0")] == [634351890, 1431053258, -267056134, -1139084543]
     assert stable_id("\ud800") != stable_id("\ud801")
     assert len({int(stable_id(str(i))) for i in range(10_000)}) == 10_000
+
+
+def test_a_curriculum_begins_with_another_grade(make_config):
+    options = {"data.first_grade": "single", "data.first_share": 0.5, "steps": 4}
+    stream = streams_of(make_config(options))["image_text"]
+    plain = streams_of(make_config({"steps": 4}))["image_text"]
+    size = stream.config.batch_size
+    for step in range(4):
+        positions = range(step * size, (step + 1) * size)
+        toys = [len(record.truth.toys) for record in stream.records(positions)]
+        if step < 2:
+            assert toys == [1] * size
+        else:  # from then on it is the stream that it would have been without
+            assert [r.truth for r in stream.records(positions)] == [r.truth for r in plain.records(positions)]
+            assert max(toys) > 1

@@ -130,6 +130,15 @@ def test_a_bad_step_is_skipped_and_counted(guarded, warmed, factor):
     assert int(metrics["guard/skipped"]) == 1 and int(metrics["guard/in_a_row"]) == 0
 
 
+def test_other_data_is_not_judged_by_the_old(warmed):
+    loss = warmed.guard.mean * 100
+    assert not warmed.guard.accepts(loss, loss, GuardConfig(window=4))
+    guard = warmed.guard.forget(jnp.array(True))
+    assert guard.accepts(loss, loss, GuardConfig(window=4))
+    guard = guard.update(loss, jnp.array(True), GuardConfig(window=4))
+    assert float(guard.mean) == float(loss) and int(guard.accepted) == 1
+
+
 def test_within_the_window_only_what_is_not_finite_is_skipped(guarded):
     _, step, state, times = guarded
     state, metrics = step(state, times(1.0))

@@ -196,10 +196,6 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_CORES, thread_name_prefix="xmjax-decode")
 
 
-# A forked child has the pool's object without its threads, and would wait for them forever.
-os.register_at_fork(after_in_child=_threads.cache_clear)
-
-
 def _merge(rows: Sequence[Row]) -> list[Row]:
     """One row for each id, with the captions of all its rows."""
     merged: dict[str, Row] = {}

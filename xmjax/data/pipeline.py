@@ -72,21 +72,30 @@ class Stream:
 
     Attributes:
       source: where records come from.
-      quarantine: its unreadable records.
+      first: where the records of the first steps come from (Bengio et al. 2009, curriculum learning).
+      quarantine: unreadable records.
     """
 
-    def __init__(self, config: Config, name: str, source: Source, features: Sequence[Features]):
+    def __init__(
+        self, config: Config, name: str, source: Source, features: Sequence[Features], first: Source | None = None
+    ):
         self.config = config
         self.options = config.stream(name)
         self.name = name
         self.source = source
+        self.first = first or source
         self.features = features
         self.quarantine = Quarantine(source.name, int(self.options.max_unreadable * len(source)))
         self._seed = _seed(config.seed, name)
+        self._change = config.first_steps(name) * config.batch_size
+
+    def source_at(self, position: int) -> Source:
+        """The source of the record at a position; all of a batch have the same."""
+        return self.first if position < self._change else self.source
 
     def indices(self, positions: Sequence[int]) -> list[int]:
         """Indices of the records at positions of the endless stream: a new permutation every epoch."""
-        size = len(self.source)
+        size = len(self.source_at(positions[0]))
         shuffle = grain.experimental.index_shuffle
         return [
             shuffle(position % size, max_index=size - 1, seed=(self._seed + position // size) % 2**32, rounds=4)
@@ -95,21 +104,22 @@ class Stream:
 
     def records(self, positions: Sequence[int]) -> list[Record]:
         """Readable records at positions; a bad one is replaced by one that (seed, position, attempt) determines."""
-        found = self.source.read(self.indices(positions))
+        found = self.source_at(positions[0]).read(self.indices(positions))
         return [
             record if isinstance(record, Record) else self._substitute(record, position)
             for record, position in zip(found, positions, strict=True)
         ]
 
     def _substitute(self, bad: Unreadable, position: int) -> Record:
+        source = self.source_at(position)
         for attempt in range(ATTEMPTS):
             self.quarantine.add(bad)
-            index = int(np.random.default_rng((self._seed, position, attempt)).integers(len(self.source)))
-            record = self.source.read([index])[0]
+            index = int(np.random.default_rng((self._seed, position, attempt)).integers(len(source)))
+            record = source.read([index])[0]
             if isinstance(record, Record):
                 return record
             bad = record
-        raise UserError(f"no readable record of {self.source.name} was found in {ATTEMPTS} tries")
+        raise UserError(f"no readable record of {source.name} was found in {ATTEMPTS} tries")
 
     def batch(self, positions: Sequence[int]) -> dict[str, np.ndarray]:
         """Arrays of the records at positions, one row each."""
@@ -189,7 +199,10 @@ def open_streams(config: Config, features: Mapping[str, Sequence[Features]]) -> 
     for name, field in STREAMS.items():
         options: DataConfig = getattr(config, field)
         if options.source != "none":
-            streams[name] = Stream(config, name, open_source(config, options, "train"), features.get(name, ()))
+            source, first = open_source(config, options, "train"), None
+            if options.first_grade and options.source == "playroom":  # the only one with grades
+                first = open_source(config, dataclasses.replace(options, grade=options.first_grade), "train")
+            streams[name] = Stream(config, name, source, features.get(name, ()), first)
         elif features.get(name):
             raise UserError(
                 f"an objective reads the stream {name}, but config.{field}.source is 'none'; choose a source or "

@@ -115,7 +115,7 @@ def query(record: Record, index: int) -> Caption:
     for style in ("pair", "one"):
         true = playroom.captions(record.truth, caption.language, style)
         if true:
-            return true[0]
+            return max(true, key=lambda c: c.meaning.alone)  # the first, but for a single toy the one that says so
     return caption
 
 

@@ -104,7 +104,7 @@ class NgramText(nn.Module):
         kernel = self.param(
             "kernel", _normal((windows.shape[2] * c.width) ** -0.5), (windows.shape[2] * c.width, c.width)
         )
-        x = linear(jax.nn.gelu(rearrange(windows, "b t k d -> b t (k d)")), kernel)
+        x = linear(rearrange(windows, "b t k d -> b t (k d)"), kernel)
         x = x + self.param("position", lambda key, shape: sincos(*shape), (x.shape[1], c.width))
         valid = reduce(valid, "b (t k) -> b t", "max", k=stride)
         return Tokens(x, valid, _byte_spans(text.shape[0], x.shape[1], stride))

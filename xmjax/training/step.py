@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int
 
 from xmjax import sharding
-from xmjax.config import Config, GuardConfig
+from xmjax.config import STREAMS, Config, GuardConfig
 from xmjax.models.crossmodal import Crossmodal
 from xmjax.objectives import Objective, total_loss
 from xmjax.training import optimizer
@@ -54,6 +54,10 @@ class Guard(struct.PyTreeNode):
             return finite
         deviation = jnp.sqrt(jnp.maximum(self.square - self.mean**2, 1e-8))
         return finite & ((self.accepted < config.window) | (loss < self.mean + config.sigma * deviation))
+
+    def forget(self, when: Bool[Array, ""]) -> "Guard":
+        """With nothing to judge by, where ``when``: losses of other data are no measure."""
+        return self.replace(accepted=jnp.where(when, 0, self.accepted))
 
     def update(self, loss: Float[Array, ""], accepted: Bool[Array, ""], config: GuardConfig) -> "Guard":
         """The statistics after a step."""
@@ -133,14 +137,16 @@ def update(
 
     (loss, metrics), grads = _gradient(loss_of, state.params, batch, rng, config.optimizer.accumulate)
     norm = optax.tree.norm(grads)
-    accepted = state.guard.accepts(loss, norm, config.guard)
+    changes = jnp.array([config.first_steps(name) for name in STREAMS])
+    guard = state.guard.forget(jnp.any(state.step == changes))
+    accepted = guard.accepts(loss, norm, config.guard)
     updates, opt_state = optimizer.make(config).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     keep = partial(jax.tree.map, lambda new, old: jnp.where(accepted, new, old))
     params, opt_state = keep(params, state.params), keep(opt_state, state.opt_state)
     decay = jnp.minimum(config.optimizer.ema, (1 + state.step) / (10 + state.step))  # follows closely at first
     ema = None if state.ema is None else jax.tree.map(lambda e, p: e + (1 - decay) * (p - e), state.ema, params)
-    guard = state.guard.update(loss, accepted, config.guard)
+    guard = guard.update(loss, accepted, config.guard)
     metrics |= {
         "loss": loss,
         "gradient_norm": norm,

@@ -18,7 +18,7 @@ KINDS = tuple(shapes.SHAPES)
 COLORS = tuple(lexicon.COLORS["en"])
 SIZES = tuple(lexicon.SIZES["en"])
 RELATIONS = tuple(lexicon.RELATIONS["en"])
-GRADES = ("easy", "cluttered")
+GRADES = ("easy", "cluttered", "single")
 SPLITS = ("train", "val", "test", "heldout")
 
 SIDE_OF_SIZE = {"small": 0.28, "medium": 0.36, "big": 0.46}
@@ -41,7 +41,11 @@ HELDOUT = frozenset(
 )
 """Combinations of kind and colour that only the split "heldout" shows."""
 
-_COUNTS = {"easy": ((1, 0.15), (2, 0.60), (3, 0.15), (4, 0.10)), "cluttered": ((2, 0.2), (3, 0.4), (4, 0.3), (5, 0.1))}
+_COUNTS = {
+    "easy": ((1, 0.15), (2, 0.60), (3, 0.15), (4, 0.10)),
+    "cluttered": ((2, 0.2), (3, 0.4), (4, 0.3), (5, 0.1)),
+    "single": ((1, 1.0),),
+}
 _AMBIGUOUS = {kind for kinds in lexicon.HOMOGRAPHS.values() for kind in kinds}
 _TICKETS = tuple(kind for kind in KINDS for _ in range(1 if kind in _AMBIGUOUS else 2))
 _ALLOWED = {kind: tuple(color for color in COLORS if (kind, color) not in HELDOUT) for kind in KINDS}
@@ -146,11 +150,11 @@ def sample(draws: Iterator[float], grade: str = "easy", image_size: int = 32, he
 
     Args:
       draws: numbers in [0, 1) from ``uniforms``; as many are taken as are needed.
-      grade: "easy" (toys apart, kinds and colours distinct) or "cluttered".
+      grade: "easy" (toys apart, kinds and colours distinct), "cluttered", or "single" (easy, one toy).
       image_size: pixels along each side.
       heldout: whether one toy is a held-out combination of kind and colour; none is otherwise.
     """
-    easy = grade == "easy"
+    easy = grade != "cluttered"
     count = _pick_count(next(draws), grade)
     looks: list[tuple[str, str, str]] = []
     if heldout:

@@ -1,0 +1,96 @@
+"""What the fields of a config may hold."""
+
+from typing import Any
+
+from xmjax.config import STREAMS, Config
+from xmjax.errors import UserError
+
+
+def validate(config: Config) -> None:
+    """Checks the values of a config whose fields have the right types.
+
+    Raises:
+      UserError: a value cannot work.
+    """
+
+    def check(ok: bool, field: str, value: Any, remedy: str) -> None:
+        if not ok:
+            raise UserError(f"config.{field}={value!r}: {remedy}")
+
+    def one_of(field: str, value: str, *choices: str) -> None:
+        check(value in choices, field, value, f"choose one of {', '.join(choices)}")
+
+    model, optimizer = config.model, config.optimizer
+    for field in (
+        "steps", "batch_size", "log_every", "keep", "optimizer.accumulate", "guard.window", "guard.patience",
+        "evaluation.samples", "evaluation.pool", "evaluation.batch_size", "data.captions", "frame_audio.captions",
+        "model.width", "model.heads", "model.decoder_layers", "model.embedding", "model.unroll",
+        "model.image.patch", "model.image.size", "model.text.downsample", "model.text.max_bytes",
+    ):  # fmt: skip
+        check(_at(config, field) >= 1, field, _at(config, field), "must be at least 1")
+    for field in (
+        "save_every", "evaluation.every", "data.prefetch", "frame_audio.prefetch", "data.max_unreadable",
+        "optimizer.warmup", "optimizer.weight_decay", "optimizer.clip", "guard.sigma", "model.fusion_layers",
+        "model.text.unimodal_layers", "model.image.unimodal_layers", "model.image.stem",
+    ):  # fmt: skip
+        check(_at(config, field) >= 0, field, _at(config, field), "must not be negative")
+    one_of("precision", config.precision, "auto", "float32", "bfloat16")
+    one_of("model.attention", model.attention, "auto", "xla", "cudnn")
+    one_of("model.remat", model.remat, "none", "full", "dots")
+    one_of("model.fusion", model.fusion, "merged")
+    one_of("data.fit", config.data.fit, "stretch", "crop", "pad")
+    one_of("data.grade", config.data.grade, "easy", "cluttered", "single")
+    one_of("data.first_grade", config.data.first_grade, "", "easy", "cluttered", "single")
+    for field in ("data.first_share", "frame_audio.first_share"):
+        check(0 <= _at(config, field) <= 1, field, _at(config, field), "must be a share, from 0 to 1")
+    one_of("optimizer.name", optimizer.name, "adamw", "muon")
+    one_of("optimizer.decay", optimizer.decay, "cosine", "linear", "constant")
+    check(model.width % model.heads == 0, "model.heads", model.heads, f"must divide model.width={model.width}")
+    image = model.image
+    check(image.size % image.patch == 0, "model.image.patch", image.patch, f"must divide image.size={image.size}")
+    check(
+        not image.stem or image.patch & (image.patch - 1) == 0,
+        "model.image.patch",
+        image.patch,
+        "with a stem it must be a power of two, since every convolution halves the side",
+    )
+    text = model.text
+    check(
+        text.max_bytes <= 960, "model.text.max_bytes", text.max_bytes, "the decoder has 1024 positions; use at most 960"
+    )
+    check(
+        text.max_bytes % text.downsample == 0,
+        "model.text.downsample",
+        text.downsample,
+        f"must divide text.max_bytes={text.max_bytes}",
+    )
+    for modality, layers in (("text", text.unimodal_layers), ("image", image.unimodal_layers)):
+        check(
+            layers + model.fusion_layers >= 1,
+            f"model.{modality}.unimodal_layers",
+            layers,
+            "there is no layer at all; raise it or model.fusion_layers",
+        )
+    check(optimizer.learning_rate > 0, "optimizer.learning_rate", optimizer.learning_rate, "must be positive")
+    check(
+        config.batch_size % optimizer.accumulate == 0,
+        "optimizer.accumulate",
+        optimizer.accumulate,
+        f"must divide batch_size={config.batch_size}",
+    )
+    check(bool(config.objectives), "objectives", {}, "name at least one objective, such as fill")
+    check(
+        config.data.source != "none" or config.frame_audio.source != "none",
+        "data.source",
+        "none",
+        "every stream is left out; choose a source for at least one",
+    )
+    for name, options in config.objectives.items():
+        one_of(f"objectives.{name}.stream", options.stream, *STREAMS)
+
+
+def _at(config: Config, field: str) -> Any:
+    value: Any = config
+    for name in field.split("."):
+        value = getattr(value, name)
+    return value
