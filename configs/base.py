@@ -74,20 +74,21 @@ def resize(config: ConfigDict, size: str) -> None:
     if size in ("tiny", "small"):
         # On a CPU every operation counts: few tokens, unrolled layers, and depth first where the picture is read.
         tiny = size == "tiny"
-        config.batch_size, config.steps = 64, 1500 if tiny else 5000
+        config.batch_size, config.steps = 64, 1500 if tiny else 4000
         model.width, model.heads, model.unroll = 128, 2, 4
-        model.fusion_layers = model.decoder_layers = text.unimodal_layers = 1 if tiny else 2
-        image.size, image.patch, image.stem, image.unimodal_layers = 32, 8, 64, 2 if tiny else 3
+        model.fusion_layers = model.decoder_layers = 1 if tiny else 2
+        image.size, image.patch, image.stem = 32, 8, 64
+        image.unimodal_layers, text.unimodal_layers = 2, 1
         text.ngrams = ()
         config.save_every = config.evaluation.every = 0 if tiny else 1000
-        optimizer.learning_rate, optimizer.warmup = 4e-3 if tiny else 3e-3, 50
+        optimizer.learning_rate, optimizer.warmup = 4e-3, 50
         return
     layers, model.width, model.heads = {"base": (12, 768, 12), "large": (24, 1024, 16), "huge": (32, 1280, 16)}[size]
     image.size, image.patch, image.stem = 224, 14 if size == "huge" else 16, 0
     image.unimodal_layers, text.unimodal_layers = layers, layers // 2
     model.fusion_layers = model.decoder_layers = layers // 2
     text.max_bytes, text.ngrams, text.buckets = 256, (3, 4, 5), 16384
-    model.embedding, model.unroll = 512, 1
+    model.embedding, model.unroll, model.remat = 512, 1, "dots"
     config.objectives.caption.captions = 0
     config.batch_size, config.steps, config.data.captions = 1024, 100_000, 1
     config.save_every = 1000

@@ -204,5 +204,6 @@ def test_the_base_size_compiles_for_a_v5e_of_16_chips(abstract_batch, monkeypatc
     with jax.set_mesh(mesh):
         compiled = jit_update(config, make(config), mesh).lower(*shapes_on(config, mesh, abstract_batch)).compile()
     memory = compiled.memory_analysis()
-    assert 0 < memory.argument_size_in_bytes < 16 * 2**30
+    used = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    assert 0 < used < 15.75 * 2**30, f"{used / 2**30:.1f} GiB a chip"
     assert isinstance(compiled.input_shardings[0][0].step, NamedSharding)
