@@ -80,7 +80,7 @@ def resize(config: ConfigDict, size: str) -> None:
         image.size, image.patch, image.stem = 32, 8, 64
         image.unimodal_layers, text.unimodal_layers = 2, 1
         text.ngrams = ()
-        config.save_every = config.evaluation.every = 0 if tiny else 1000
+        config.save_every, config.evaluation.every = (250, 0) if tiny else (1000, 1000)
         optimizer.learning_rate, optimizer.warmup = 4e-3, 50
         return
     layers, model.width, model.heads = {"base": (12, 768, 12), "large": (24, 1024, 16), "huge": (32, 1280, 16)}[size]
@@ -91,7 +91,7 @@ def resize(config: ConfigDict, size: str) -> None:
     model.embedding, model.unroll, model.remat = 512, 1, "dots"
     config.objectives.caption.captions = 0
     config.batch_size, config.steps, config.data.captions = 1024, 100_000, 1
-    config.save_every = 1000
+    config.save_every, config.evaluation.every = 1000, 5000
     optimizer.learning_rate, optimizer.warmup = 5e-4, 2000
 
 

@@ -45,6 +45,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 TINY = {
     "batch_size": 8,
+    "data.first_share": 0.0,
     "model.width": 16,
     "model.heads": 2,
     "model.embedding": 16,

@@ -146,6 +146,19 @@ def test_a_missing_config_is_one_line(launcher):
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
+def test_a_finished_run_is_known_by_what_it_computed(make_config):
+    """A changed recipe runs again, wherever the change was made; another mesh or another name does not."""
+    first = sweep.recipe(make_config())
+    assert first["model.width"] == 16 and first["objectives"] == ["caption", "contrast", "fill"]
+    assert sweep.recipe(make_config({"mesh.data": 1, "name": "other", "log_every": 3})) == first
+    for change in ({"optimizer.clip": 2.0}, {"model.image.patch": 8}, {"steps": 77}):
+        assert sweep.recipe(make_config(change)) != first
+    fill = make_config({"objectives": {"fill": sweep.options("fill")}})
+    assert sweep.recipe(fill)["objectives"] == ["fill"] and not any(
+        k.startswith("objectives.") for k in sweep.recipe(fill)
+    )
+
+
 def test_a_grid_is_crossed():
     grid = {"batch_size": (8, 16), "model.text.ngrams": ((), (2, 3))}
     arms = sweep.build(values(arms={"plain": {}}, grid=grid, control="plain")).arms

@@ -163,7 +163,7 @@ class OptimizerConfig:
       warmup: steps of linear warm-up.
       decay: "cosine" to `final`, "linear" to `final`, or "constant".
       final: last learning rate over the peak.
-      weight_decay: decoupled; not applied to vectors, biases, tables and temperatures.
+      weight_decay: decoupled; not applied to vectors, biases, tables and temperatures, nor to what Muon leaves.
       b1: decay of the first moment.
       b2: decay of the second moment.
       clip: largest global norm of the gradient; 0 does not clip.
@@ -284,7 +284,7 @@ class Config:
     def first_steps(self, name: str) -> int:
         """Steps for which a stream is of its first grade."""
         options = self.stream(name)
-        return round(options.first_share * self.steps) if options.first_grade else 0
+        return round(options.first_share * self.steps) if options.first_grade and options.source == "playroom" else 0
 
 
 STREAMS = {"image_text": "data", "frame_audio": "frame_audio"}

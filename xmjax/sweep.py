@@ -21,8 +21,10 @@ import xmjax
 from xmjax import config as config_module
 from xmjax.config import Config
 from xmjax.errors import UserError
+from xmjax.objectives import options
 from xmjax.registry import suggest
 from xmjax.training import metrics
+from xmjax.training.checkpoint import computed
 from xmjax.training.step import init
 
 Overrides = dict[str, Any]
@@ -87,13 +89,24 @@ class Run:
 
     def key(self) -> str:
         """What makes two runs the same, comparable with `key_of` a line."""
-        about = {"arm": self.arm, "seed": self.seed, "overrides": self.overrides}
-        return key_of(about | {"config": self.base, "steps": self.config.steps})
+        return key_of({"arm": self.arm, "seed": self.seed, "recipe": recipe(self.config)})
+
+
+def recipe(config: Config) -> dict[str, Any]:
+    """What a run computes: the fields that are not at their defaults, whatever file or flag set them.
+
+    A field that is added later does not change it, as long as its default leaves runs as they were.
+    """
+    defaults = dataclasses.asdict(Config())
+    defaults["objectives"] = {name: options(name) for name in config.objectives}
+    known = computed(defaults)
+    changed = {key: value for key, value in computed(config_module.to_dict(config)).items() if value != known.get(key)}
+    return changed | {"objectives": sorted(config.objectives)}
 
 
 def key_of(line: Mapping[str, Any]) -> str:
     """What makes two finished runs the same."""
-    return json.dumps([line.get(field) for field in ("arm", "seed", "overrides", "config", "steps")], sort_keys=True)
+    return json.dumps([line.get(field) for field in ("arm", "seed", "recipe")], sort_keys=True)
 
 
 def build(values: ConfigDict, path: str = "") -> Sweep:
@@ -251,6 +264,7 @@ def run(sweep: Sweep, launcher: Path, workdir: Path, results: Path, show: Callab
             "overrides": one.overrides,
             "config": sweep.base,
             "steps": one.config.steps,
+            "recipe": recipe(one.config),
             "seconds": round(training_seconds(directory / "metrics.jsonl"), 1),
             "parameters": parameters(one.config),
             "scores": json.loads(scores.read_text()),

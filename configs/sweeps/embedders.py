@@ -9,7 +9,10 @@ import itertools
 
 from ml_collections import ConfigDict
 
-TEXT = {"ngram": {"model.text.embedder": "ngram"}, "bytes": {"model.text.embedder": "bytes"}}
+TEXT = {
+    "ngram": {"model.text.embedder": "ngram", "model.text.ngrams": (2, 3, 4)},
+    "bytes": {"model.text.embedder": "bytes"},
+}
 IMAGE = {
     "stem": {"model.image.embedder": "pixels", "model.image.stem": 32},
     "patches": {"model.image.embedder": "pixels", "model.image.stem": 0},
@@ -19,7 +22,7 @@ IMAGE = {
 
 
 def get_config() -> ConfigDict:
-    """Every text embedder with every image embedder, in a run of a third of the base run's length."""
+    """Every text embedder with every image embedder, in a run of 400 steps."""
     arms = {
         f"{text} {image}": {"steps": 400} | TEXT[text] | IMAGE[image] for text, image in itertools.product(TEXT, IMAGE)
     }

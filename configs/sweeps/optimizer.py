@@ -1,4 +1,4 @@
-"""AdamW and Muon on the base model, in a run of a third of its length.
+"""AdamW and Muon on the base model, in a run of 400 steps.
 
     python launch/sweep.py --config=configs/sweeps/optimizer.py     two CPU cores, half an hour by estimate (9 runs)
 

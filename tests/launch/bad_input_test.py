@@ -79,6 +79,7 @@ FLAGS = {
     "config in no folder": (["--config=nowhere/base.py:smoke"], ("nowhere/base.py", "does not exist")),
     "unknown mode": (["--config=configs/base.py:smok"], ("'smok'", "smoke", "size=", "tiny")),
     "unknown size": (["--config=configs/base.py:size=giant"], ("size=giant", "huge")),
+    "a bucket for a workdir": ([SMOKE, "--workdir=gs://bucket/run"], ("gs:/bucket/run", "give a directory")),
     "unknown flag": ([SMOKE, "--stepz=3"], ("stepz", "--helpshort")),
     "positional argument": ([SMOKE, "steps=3"], ("'steps=3'", "--name=value")),
     "unknown field": ([SMOKE, "--config.stepz=3"], ("stepz", "steps")),

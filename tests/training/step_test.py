@@ -223,6 +223,17 @@ def test_weight_decay_takes_matrices_only(make_config):
     assert decayed["decoder/head"] and decayed["decoder/stack/mlp_up"] and decayed["embedders_image/stem0"]
 
 
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_without_a_gradient_only_decayed_matrices_move(make_config, tiny_state, name):
+    config = make_config({"optimizer.name": name, "optimizer.warmup": 0})
+    params, transformation = tiny_state.params, optimizer.make(config)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = transformation.update(zeros, transformation.init(params), params)
+    moved = jax.tree.map(lambda update: bool(jnp.any(update)), updates)
+    assert all(jax.tree.leaves(jax.tree.map(lambda m, d: d or not m, moved, optimizer.decayed(params))))
+    assert moved["decoder"]["stack"]["mlp_up"] and not moved["embedders_image"]["position"] and not moved["log_scale"]
+
+
 @pytest.mark.parametrize("decay", ["cosine", "linear", "constant"])
 def test_the_schedule(make_config, decay):
     c = make_config(

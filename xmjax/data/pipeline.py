@@ -200,7 +200,7 @@ def open_streams(config: Config, features: Mapping[str, Sequence[Features]]) -> 
         options: DataConfig = getattr(config, field)
         if options.source != "none":
             source, first = open_source(config, options, "train"), None
-            if options.first_grade and options.source == "playroom":  # the only one with grades
+            if config.first_steps(name):
                 first = open_source(config, dataclasses.replace(options, grade=options.first_grade), "train")
             streams[name] = Stream(config, name, source, features.get(name, ()), first)
         elif features.get(name):

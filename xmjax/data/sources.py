@@ -7,8 +7,6 @@ from xmjax.data.source import Source
 from xmjax.errors import UserError
 from xmjax.registry import Registry
 
-SPLITS = ("train", "val")
-
 SOURCES: Registry[Callable[[Config, DataConfig, str], Source]] = Registry("data source")
 """Functions of the run's config, the stream's options and the split, "train" or "val"."""
 
@@ -22,13 +20,14 @@ def open_source(config: Config, options: DataConfig, split: str) -> Source:
 def _playroom(config: Config, options: DataConfig, split: str) -> Source:
     from xmjax.data.playroom import LANGUAGES, Playroom
 
+    languages = options.languages or LANGUAGES
     try:
         return Playroom(
             split,
             options.grade,
             config.model.image.size,
-            languages=options.languages or LANGUAGES,
-            captions_per_record=options.captions,
+            languages=languages,
+            captions_per_record=max(options.captions, len(languages)),  # of which the stream draws
         )
     except ValueError as error:
         raise UserError(f"config.data: {error}") from None

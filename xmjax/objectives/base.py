@@ -48,7 +48,7 @@ class Objective:
         self.config = config
 
     def features(self, example: Any) -> dict[str, np.ndarray]:
-        """Arrays of static shape that the loader adds to one example (`data.example.Example`) for this task."""
+        """Arrays of static shape that the loader adds to one example (`data.pipeline.Example`) for this task."""
         return {}
 
     def flops(self, share: float) -> dict[str, float]:

@@ -92,15 +92,18 @@ def meta(config: Config, manifest: dict[str, Any], quarantine: dict[str, Any], s
 
 def check_same(config: Config, saved: dict[str, Any], workdir: Path) -> None:
     """Raises UserError where a workdir's config differs from this run's in what it computes."""
-    now, then = _flat(config_module.to_dict(config)), _flat(saved)
-    different = [
-        key
-        for key in sorted(now.keys() | then.keys())
-        if now.get(key) != then.get(key) and not any(key == f or key.startswith(f"{f}.") for f in FREE)
-    ]
+    now, then = computed(config_module.to_dict(config)), computed(saved)
+    different = [key for key in sorted(now.keys() | then.keys()) if now.get(key) != then.get(key)]
     if different:
         shown = ", ".join(f"{k}: {then.get(k)!r} there, {now.get(k)!r} now" for k in different[:5])
         raise UserError(f"{workdir} is of another config ({shown}); give this run another --workdir or the same values")
+
+
+def computed(values: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a config, as `config.to_dict` gives it, that decide what is computed: their paths and values."""
+    return {
+        key: value for key, value in _flat(values).items() if not any(key == f or key.startswith(f"{f}.") for f in FREE)
+    }
 
 
 def check_manifest(manifest: dict[str, Any], saved: dict[str, Any], workdir: Path) -> None:

@@ -54,6 +54,8 @@ def train(config: Config, workdir: Path) -> Scores:
     """
     clock = Clock()
     main = jax.process_index() == 0
+    if ":/" in str(workdir):  # what pathlib makes of gs://bucket
+        raise UserError(f"--workdir={workdir} is the address of a bucket; give a directory, such as the bucket mounted")
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -68,7 +68,7 @@ def make(config: Config) -> optax.GradientTransformation:
             adam_learning_rate=rate,
             weight_decay=c.weight_decay,
             weight_decay_mask=decayed,
-            adam_weight_decay=c.weight_decay,
+            adam_weight_decay=0.0,  # it has no mask: norms, tables and places would be decayed too
             adam_b1=c.b1,
             adam_b2=c.b2,
             muon_weight_dimension_numbers=muon_dimensions,
