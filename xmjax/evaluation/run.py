@@ -19,15 +19,17 @@ from xmjax.errors import UserError
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Scores
 
 
-def first_records(source: Source, count: int) -> list[Record]:
-    """The first ``count`` readable records of a source, or as many as it has."""
+def first_records(source: Source, count: int) -> tuple[list[Record], dict[str, str]]:
+    """The first ``count`` readable records of a source, or as many as it has; and why others met cannot be read."""
     found: list[Record] = []
+    unreadable: dict[str, str] = {}
     for start in range(0, len(source), 256):
         if len(found) >= count:
             break
         rows = source.read(range(start, min(start + 256, len(source))))
         found += [r for r in rows if isinstance(r, Record)]
-    return found[:count]
+        unreadable |= {r.id: r.reason for r in rows if not isinstance(r, Record)}
+    return found[:count], unreadable
 
 
 class Evaluation:
@@ -52,9 +54,14 @@ class Evaluation:
         """Reads the held-out records, so that what is wrong with them is known before a run spends time."""
         if self._makers and not self.records:
             source = open_source(self._config, self._config.data, "val")
-            self.records = first_records(source, self._config.evaluation.samples)
+            self.records, unreadable = first_records(source, self._config.evaluation.samples)
             if not self.records:
                 raise UserError(f"no record of the validation split of {source.name} can be read")
+            if unreadable and jax.process_index() == 0:
+                named = "; ".join(f"{id}: {reason}" for id, reason in sorted(unreadable.items())[:3])
+                print(
+                    f"{len(unreadable)} unreadable of {source.name}, held out, are not evaluated: {named}", flush=True
+                )
             self._name = self._config.data.name or source.name
 
     def _prepare(self) -> list[Evaluator]:
