@@ -183,11 +183,24 @@ def test_ngrams_are_of_the_bytes_that_end_there():
         assert len({b for buckets in groups.values() for b in buckets}) == len(groups)  # and no collision among so few
 
 
+@pytest.mark.parametrize(("modality", "name"), [("text", "ngram"), ("image", "pixels"), ("image", "file")])
+def test_matrix_products_are_in_the_precision_asked_for(make_config, modality, name):
+    config = make_config({f"model.{modality}.embedder": name, "model.image.stem": 8}).model
+    module = embedder(modality, name)(config, jnp.dtype("bfloat16"))
+    example = module.example(config)
+    params = jax.eval_shape(module.init, jax.random.key(0), example)
+    program = jax.make_jaxpr(module.apply)(params, example)
+    products = [e for e in program.eqns if e.primitive.name in ("dot_general", "conv_general_dilated")]
+    assert products and all(v.aval.dtype == jnp.bfloat16 for e in products for v in e.invars)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+
+
 @EMBEDDERS.register("imu/windows")
 class ImuWindows(nn.Module):
     """Six channels of int16 as bytes [L]: windows of ``window`` samples, one token each."""
 
     config: ModelConfig
+    dtype: jnp.dtype
 
     @staticmethod
     def example(config):

@@ -36,7 +36,7 @@ class Crossmodal(nn.Module):
     def setup(self):
         c = self.config
         normal = nn.initializers.normal
-        self.embedders = {m: embedder(m, o.embedder)(c) for m, o in c.modalities.items()}
+        self.embedders = {m: embedder(m, o.embedder)(c, self.dtype) for m, o in c.modalities.items()}
         self.unimodal = {m: Stack(c, o.unimodal_layers) for m, o in c.modalities.items() if o.unimodal_layers}
         self.fusion = Stack(c, c.fusion_layers) if c.fusion_layers else None
         self.modality = {m: self.param(f"modality_{m}", normal(0.5), (c.width,)) for m in c.modalities}

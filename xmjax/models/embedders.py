@@ -1,7 +1,7 @@
 """From bytes to vectors: one embedder a modality, all behind one interface.
 
-A new modality or front end is one registered class, entered as "<modality>/<name>": ``__call__(bytes) -> Tokens``, and
-``example(config)``, one row of its input.
+A new modality or front end is one registered class, entered as "<modality>/<name>", with the fields ``config`` and
+``dtype`` (of matrix products): ``__call__(bytes) -> Tokens``, and ``example(config)``, one row of its input.
 """
 
 from typing import NamedTuple
@@ -56,6 +56,7 @@ class ByteText(nn.Module):
     """One token a byte (ByT5): a table of the byte and its position."""
 
     config: ModelConfig
+    dtype: jnp.dtype = jnp.dtype("float32")
 
     @staticmethod
     def example(config: ModelConfig) -> Integer[Array, "1 L"]:
@@ -80,6 +81,7 @@ class NgramText(nn.Module):
     """
 
     config: ModelConfig
+    dtype: jnp.dtype = jnp.dtype("float32")
 
     @staticmethod
     def example(config: ModelConfig) -> Integer[Array, "1 L"]:
@@ -95,7 +97,7 @@ class NgramText(nn.Module):
             table = self.param(f"ngram{n}", _normal(0.5), (c.text.buckets, c.width))
             x = x + table[hash_ngrams(text, n, c.text.buckets)]
         valid = text != vocab.PAD
-        x = jnp.where(valid[..., None], x, 0)
+        x = jnp.where(valid[..., None], x, 0).astype(self.dtype)
         stride = c.text.downsample
         # The window reaches half a stride to either side, so that a word on a border is seen whole by one token.
         side = stride // 2
@@ -128,6 +130,7 @@ class PixelImage(nn.Module):
     """
 
     config: ModelConfig
+    dtype: jnp.dtype = jnp.dtype("float32")
 
     @staticmethod
     def example(config: ModelConfig) -> UInt8[Array, "1 Y X 3"]:
@@ -138,7 +141,7 @@ class PixelImage(nn.Module):
     def __call__(self, image: UInt8[Array, "B Y X 3"]) -> Tokens:
         c, options = self.config, self.config.image
         table = self.param("table", _byte_waves, (256, options.table))
-        x = rearrange(table[image.astype(jnp.int32)], "b y x c k -> b y x (c k)")
+        x = rearrange(table.astype(self.dtype)[image.astype(jnp.int32)], "b y x c k -> b y x (c k)")
         side = options.size // options.patch
         if options.stem:
             width = options.stem
@@ -188,6 +191,7 @@ class FileImage(nn.Module):
     """
 
     config: ModelConfig
+    dtype: jnp.dtype = jnp.dtype("float32")
 
     @staticmethod
     def example(config: ModelConfig) -> Integer[Array, "1 L"]:
@@ -200,7 +204,7 @@ class FileImage(nn.Module):
         stride, small = kernel // 2, max(8, c.width // 4)
         valid = image != vocab.PAD
         x = self.param("table", _normal(1.0), (vocab.SIZE, small))[image.astype(jnp.int32)]
-        x = jnp.where(valid[..., None], x, 0)
+        x = jnp.where(valid[..., None], x, 0).astype(self.dtype)
         x = rearrange(jnp.pad(x, ((0, 0), (0, stride), (0, 0))), "b (t k) d -> b t (k d)", k=stride)
         weights = self.param("kernel", _normal((kernel * small) ** -0.5), (kernel * small, c.width))
         x = linear(jnp.concatenate([x[:, :-1], x[:, 1:]], -1), weights)
