@@ -54,6 +54,13 @@ def validate(config: Config) -> None:
         image.patch,
         "with a stem it must be a power of two, since every convolution halves the side",
     )
+    check(image.file_kernel >= 2, "model.image.file_kernel", image.file_kernel, "must be at least 2")
+    check(
+        image.max_file_bytes > 0 and image.max_file_bytes % (image.file_kernel // 2) == 0,
+        "model.image.max_file_bytes",
+        image.max_file_bytes,
+        f"must be a multiple of {image.file_kernel // 2}, the stride of model.image.file_kernel={image.file_kernel}",
+    )
     text = model.text
     check(
         text.max_bytes <= 960, "model.text.max_bytes", text.max_bytes, "the decoder has 1024 positions; use at most 960"
@@ -87,6 +94,14 @@ def validate(config: Config) -> None:
     )
     for name, options in config.objectives.items():
         one_of(f"objectives.{name}.stream", options.stream, *STREAMS)
+        for field, low, high in (("max_span_bytes", 1, 1022), ("max_prompt_bytes", 0, 1022 - text.max_bytes)):
+            value = getattr(options, field, low)
+            check(
+                low <= value <= high,
+                f"objectives.{name}.{field}",
+                value,
+                f"must be {low} to {high}: the decoder has 1024 positions",
+            )
 
 
 def _at(config: Config, field: str) -> Any:

@@ -14,7 +14,7 @@ from xmjax.config import Config
 from xmjax.errors import UserError
 
 FREE = (
-    "name", "log_every", "save_every", "keep", "wandb", "mesh", "evaluation", "precision", "data.root",
+    "name", "log_every", "save_every", "keep", "wandb", "mesh", "evaluation", "data.root",
     "data.prefetch", "data.max_unreadable", "frame_audio.root", "frame_audio.prefetch", "frame_audio.max_unreadable",
     "model.attention", "model.remat", "model.unroll",
 )  # fmt: skip
