@@ -151,7 +151,7 @@ def test_a_finished_run_is_known_by_what_it_computed(make_config):
     first = sweep.recipe(make_config())
     assert first["model.width"] == 16 and first["objectives"] == ["caption", "contrast", "fill"]
     assert sweep.recipe(make_config({"mesh.data": 1, "name": "other", "log_every": 3})) == first
-    for change in ({"optimizer.clip": 2.0}, {"model.image.patch": 8}, {"steps": 77}):
+    for change in ({"optimizer.clip": 2.0}, {"model.image.patch": 8}, {"steps": 77}, {"evaluation.samples": 7}):
         assert sweep.recipe(make_config(change)) != first
     fill = make_config({"objectives": {"fill": sweep.options("fill")}})
     assert sweep.recipe(fill)["objectives"] == ["fill"] and not any(

@@ -100,7 +100,11 @@ def recipe(config: Config) -> dict[str, Any]:
     defaults = dataclasses.asdict(Config())
     defaults["objectives"] = {name: options(name) for name in config.objectives}
     known = computed(defaults)
-    changed = {key: value for key, value in computed(config_module.to_dict(config)).items() if value != known.get(key)}
+    values = config_module.to_dict(config)
+    changed = {key: value for key, value in computed(values).items() if value != known.get(key)}
+    # How a run is scored is free to differ for a checkpoint, but its scores are another run's then.
+    scoring, usual = values["evaluation"], defaults["evaluation"]
+    changed |= {f"evaluation.{key}": value for key, value in scoring.items() if value != usual[key]}
     return changed | {"objectives": sorted(config.objectives)}
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from xmjax.config import STREAMS, Config, DataConfig
 from xmjax.data.arrays import draw, image_bytes, text_ids
-from xmjax.data.source import Caption, Record, Source, Unreadable
+from xmjax.data.source import Caption, Record, Source, Unreadable, named
 from xmjax.data.sources import open_source
 from xmjax.errors import UserError
 
@@ -60,10 +60,9 @@ class Quarantine:
             self.reasons[bad.id] = bad.reason
             if len(self.reasons) <= self.budget:
                 return
-            named = "; ".join(f"{id}: {reason}" for id, reason in sorted(self.reasons.items())[:3])
             raise UserError(
-                f"{len(self.reasons)} records of {self.name} cannot be read, the budget is {self.budget}: {named}. "
-                "Repair or remove them, or raise config.data.max_unreadable"
+                f"{len(self.reasons)} records of {self.name} cannot be read, the budget is {self.budget}: "
+                f"{named(self.reasons)}. Repair or remove them, or raise config.data.max_unreadable"
             )
 
 

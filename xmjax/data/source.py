@@ -79,6 +79,11 @@ class Unreadable:
     reason: str
 
 
+def named(reasons: Mapping[str, str], count: int = 3) -> str:
+    """The first of several unreadable records, by id, with what is wrong with them."""
+    return "; ".join(f"{id}: {reason}" for id, reason in sorted(reasons.items())[:count])
+
+
 class Source(Protocol):
     """A data set, or one split of it."""
 

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from PIL import Image
 
 from xmjax.config import Config
-from xmjax.data.source import Record, Source
+from xmjax.data.source import Record, Source, named
 from xmjax.data.sources import open_source
 from xmjax.errors import UserError
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Scores
@@ -58,10 +58,8 @@ class Evaluation:
             if not self.records:
                 raise UserError(f"no record of the validation split of {source.name} can be read")
             if unreadable and jax.process_index() == 0:
-                named = "; ".join(f"{id}: {reason}" for id, reason in sorted(unreadable.items())[:3])
-                print(
-                    f"{len(unreadable)} unreadable of {source.name}, held out, are not evaluated: {named}", flush=True
-                )
+                count = len(unreadable)
+                print(f"{count} unreadable of {source.name}, held out, not evaluated: {named(unreadable)}", flush=True)
             self._name = self._config.data.name or source.name
 
     def _prepare(self) -> list[Evaluator]:

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from xmjax.data.source import named
+
 EVERY_SECONDS = 10.0
 """Between lines where there is no terminal."""
 
@@ -57,8 +59,7 @@ class Progress:
     def unreadable(self, name: str, reasons: Mapping[str, str]) -> None:
         """Names the records of a source that could not be read and were replaced."""
         if self._enabled and reasons:
-            named = "; ".join(f"{id}: {reason}" for id, reason in sorted(reasons.items())[:3])
-            print(f"{len(reasons)} unreadable of {name}, replaced by others: {named}", flush=True)
+            print(f"{len(reasons)} unreadable of {name}, replaced by others: {named(reasons)}", flush=True)
 
 
 def describe(values: Mapping[str, float]) -> str:
