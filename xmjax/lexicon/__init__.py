@@ -1,0 +1,37 @@
+"""Dictionaries: senses of words, and the sense that the captions of a picture speak for."""
+
+from xmjax.lexicon.choice import Choice, Query, Scorer, ask, choose
+from xmjax.lexicon.inflection import base_forms
+from xmjax.lexicon.lmf import read_lmf
+from xmjax.lexicon.open import open_dictionary
+from xmjax.lexicon.playroom import kind_of, playroom_dictionary
+from xmjax.lexicon.report import Report, make_report
+from xmjax.lexicon.scorers import Symbolic, Vectors
+from xmjax.lexicon.senses import MASK, Dictionary, Sense, mask_word, masked_gloss
+from xmjax.lexicon.tables import Table, read_table
+from xmjax.lexicon.wordnet import WordNet
+
+__all__ = [
+    "MASK",
+    "Choice",
+    "Dictionary",
+    "Query",
+    "Report",
+    "Scorer",
+    "Sense",
+    "Symbolic",
+    "Table",
+    "Vectors",
+    "WordNet",
+    "ask",
+    "base_forms",
+    "choose",
+    "kind_of",
+    "make_report",
+    "mask_word",
+    "masked_gloss",
+    "open_dictionary",
+    "playroom_dictionary",
+    "read_lmf",
+    "read_table",
+]
