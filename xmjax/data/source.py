@@ -44,6 +44,23 @@ class Caption:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Question:
+    """A question about a record, or another request that one short text answers.
+
+    Attributes:
+      text: what is asked.
+      answer: the one right answer.
+      language: language tag such as "en", "" where unknown.
+      kind: what is asked for ("color", "count", ...), "" where no kinds are known.
+    """
+
+    text: str
+    answer: str
+    language: str = ""
+    kind: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Record:
     """One item of a data set.
 
@@ -55,6 +72,7 @@ class Record:
       audio: int16 [T] PCM at 16 kHz.
       extra: further modalities by name, arrays of one shape in all records of the source.
       truth: what a procedural source knows about the record; None for real data.
+      questions: what can be asked of it, with answers.
     """
 
     id: str
@@ -64,6 +82,7 @@ class Record:
     audio: np.ndarray | None = None
     extra: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     truth: Any = None
+    questions: tuple[Question, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from xmjax.data.playroom.language import ALL_STYLES, STYLES, Meaning, Phrase, PlayCaption, captions, compose
 from xmjax.data.playroom.lexicon import GLOSSES, HOMOGRAPHS, LANGUAGES, NAMES
+from xmjax.data.playroom.questions import KINDS_OF_QUESTIONS, questions
 from xmjax.data.playroom.render import render
 from xmjax.data.playroom.source import Playroom
 from xmjax.data.playroom.truth import candidates, describes, fills
@@ -14,6 +15,7 @@ __all__ = [
     "HELDOUT",
     "HOMOGRAPHS",
     "KINDS",
+    "KINDS_OF_QUESTIONS",
     "LANGUAGES",
     "NAMES",
     "RELATIONS",
@@ -31,6 +33,7 @@ __all__ = [
     "compose",
     "describes",
     "fills",
+    "questions",
     "relations",
     "render",
 ]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from xmjax.data.playroom import language, lexicon, world
+from xmjax.data.playroom.questions import draw_question
 from xmjax.data.playroom.render import render
 from xmjax.data.source import Record, Source, Unreadable
 
@@ -30,6 +31,7 @@ class Playroom(Source):
         languages: Sequence[str] = lexicon.LANGUAGES,
         captions_per_record: int = 2,
         styles: Sequence[str] = language.STYLES,
+        questions_per_record: int = 0,
         size: int | None = None,
     ) -> None:
         """Names the part of the world to show.
@@ -42,6 +44,7 @@ class Playroom(Source):
           languages: languages of the captions; caption k of a record is in language k modulo their number.
           captions_per_record: number of captions of each record.
           styles: wordings, one of which is drawn for each caption.
+          questions_per_record: number of questions of each record, their languages by turns as those of captions.
           size: number of records, None for as many as the split has.
 
         Raises:
@@ -60,8 +63,12 @@ class Playroom(Source):
         fitting = [factor for factor in factors if image_size // factor <= 64]
         if not fitting:
             raise ValueError(f"playroom: image_size is {image_size}; it must be 32 to 64 pixels or a multiple of that")
-        if captions_per_record < 0:
-            raise ValueError(f"playroom: captions_per_record is {captions_per_record}; it must not be negative")
+        for label, number in (
+            ("captions_per_record", captions_per_record),
+            ("questions_per_record", questions_per_record),
+        ):
+            if number < 0:
+                raise ValueError(f"playroom: {label} is {number}; it must not be negative")
         if captions_per_record and not (languages and styles):
             raise ValueError("playroom: captions need at least one language and one style")
         size = _SIZES[split] if size is None else size
@@ -74,6 +81,7 @@ class Playroom(Source):
         self.languages = tuple(languages)
         self.captions_per_record = captions_per_record
         self.styles = tuple(styles)
+        self.questions_per_record = questions_per_record
         self._size = size
         # Bits of the seed: index (32), grade (4), split (4), version of the world.
         part = (world.VERSION << 8) | (world.SPLITS.index(split) << 4) | world.GRADES.index(grade)
@@ -101,10 +109,14 @@ class Playroom(Source):
             )
             for number in range(self.captions_per_record)
         )
+        asked = tuple(
+            draw_question(scene, self.languages[number % len(self.languages)], draws)
+            for number in range(self.questions_per_record)
+        )
         image = render(scene)
         if self._enlarge > 1:
             image = image.repeat(self._enlarge, 0).repeat(self._enlarge, 1)
-        return Record(f"{self.split}/{index}", captions, image, truth=scene)
+        return Record(f"{self.split}/{index}", captions, image, truth=scene, questions=asked)
 
     def manifest(self) -> dict[str, Any]:
         """Everything that the records follow from."""
@@ -117,5 +129,6 @@ class Playroom(Source):
             "languages": list(self.languages),
             "captions_per_record": self.captions_per_record,
             "styles": list(self.styles),
+            **({"questions_per_record": self.questions_per_record} if self.questions_per_record else {}),
             "size": self._size,
         }
