@@ -1,5 +1,7 @@
 """Tests of scores: recall with ties, controls, oracles and baselines."""
 
+from collections import Counter
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from xmjax.config import MeshConfig
 from xmjax.data import playroom
 from xmjax.data.source import Caption, Record, Word
 from xmjax.evaluation.caption import CaptionEvaluator
-from xmjax.evaluation.fill import FillEvaluator, _masked, _score, derangement, most_frequent, oracle
+from xmjax.evaluation.fill import FillEvaluator, _masked, derangement, most_frequent, oracle, score_candidates
 from xmjax.evaluation.items import FillItem, describes, fill_items, query, references
 from xmjax.evaluation.retrieval import RetrievalEvaluator, recalls
 from xmjax.models.embedders import Tokens
@@ -146,7 +148,7 @@ def test_the_fill_scorer_picks_a_planted_winner(evaluators):
 
     def nats(absent: bool) -> np.ndarray:
         given = (jnp.asarray(a) for a in (evaluator.image, evaluator.masked, evaluator.sequences))
-        return np.asarray(_score(Planted(), *given, jnp.full(len(rows), absent)))
+        return np.asarray(score_candidates(Planted(), *given, jnp.full(len(rows), absent)))
 
     found = nats(False)
     used = evaluator.sequences[..., 0] != vocab.PAD
@@ -216,17 +218,28 @@ def test_captions_are_compared_with_those_of_their_language_and_style(evaluators
         ids = np.stack([np.append(vocab.padded(t.encode(), 64), vocab.PAD) for t in texts])
         for row, text in zip(ids, texts, strict=True):
             row[len(text.encode())] = vocab.EOS
-        return lambda *a: (ids, np.full(count, 8 * np.log(2)), np.full(count, 4.0))
+        return lambda *a: ids
 
-    evaluator.run = write([sorted(known)[0] if known else "" for known in evaluator.references])
+    own, asked = evaluator.image, []
+
+    def measure(params, image, sequence):
+        asked.append(image)
+        return np.full(count, (8 if image is own else 12) * np.log(2)), np.full(count, 4.0)
+
+    evaluator.measure = measure
+    evaluator.write = write([sorted(known)[0] if known else "" for known in evaluator.references])
     scores = evaluator(None).scores
-    assert scores["caption/exact"] == scores["caption/exact/oracle"] == 1 and scores[
-        "caption/bits_per_byte"
-    ] == pytest.approx(2)
+    assert scores["caption/exact"] == scores["caption/exact/oracle"] == 1
+    assert scores["caption/bits_per_byte"] == pytest.approx(2)
+    assert scores["caption/shuffled_image/bits_per_byte"] == pytest.approx(3)
+    assert sorted(row.tobytes() for row in asked[1]) == sorted(row.tobytes() for row in own)
+    counts = Counter(b for c in evaluator.captions for b in [*c.text.encode(), vocab.EOS])
+    share = np.array(list(counts.values())) / counts.total()
+    assert scores["caption/bits_per_byte/unigram"] == pytest.approx(-(share * np.log2(share)).sum())
     best = scores["caption/exact/most_frequent"]
     assert 0 < best < 0.5
     for texts in (["x"] * count, [c.text + "!" for c in evaluator.captions]):
-        evaluator.run = write(texts)
+        evaluator.write = write(texts)
         assert evaluator(None).scores["caption/exact"] == 0
     for caption, record in zip(evaluator.captions, evaluator.records, strict=True):
         assert caption.text in references(caption, record)

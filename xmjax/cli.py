@@ -4,6 +4,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -49,13 +50,18 @@ def config() -> Config:
     return config_module.build(FLAGS.config)
 
 
-def run(main: Callable[[], int | None]) -> None:
-    """Runs a launch script: parses flags, and turns what a user can cause into one line and exit status 2."""
+def run(main: Callable[..., int | None], positional: int = 0) -> None:
+    """Runs a launch script: parses flags, and turns what a user can cause into one line and exit status 2.
+
+    Args:
+      main: the script's function; its result is the exit status.
+      positional: most arguments without a name; ``main`` is called with those that are given.
+    """
     logging.set_verbosity(logging.WARNING)
-    app.run(lambda _: _guarded(main), flags_parser=_parse)
+    app.run(lambda rest: _guarded(main, rest[1:]), flags_parser=partial(_parse, positional=positional))
 
 
-def _parse(arguments: list[str]) -> list[str]:
+def _parse(arguments: list[str], positional: int) -> list[str]:
     path = _config_file(arguments)
     if path and not Path(path).is_file():
         fail(f"config file {path!r} does not exist; ready ones are in configs/")
@@ -63,8 +69,8 @@ def _parse(arguments: list[str]) -> list[str]:
         rest = FLAGS(arguments)
     except Exception as error:  # of parsing, and whatever the config file raises
         fail(_explain(error, path))
-    if len(rest) > 1:
-        fail(f"unexpected argument {rest[1]!r}; flags are written as --name=value")
+    if len(rest) > positional + 1:
+        fail(f"unexpected argument {rest[positional + 1]!r}; flags are written as --name=value")
     return rest
 
 
@@ -97,9 +103,9 @@ def _explain(error: Exception, path: str) -> str:
     return str(error.args[0] if error.args else error)
 
 
-def _guarded(main: Callable[[], int | None]) -> None:
+def _guarded(main: Callable[..., int | None], arguments: list[str]) -> None:
     try:
-        sys.exit(main())
+        sys.exit(main(*arguments))
     except UserError as error:
         fail(str(error))
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 
+import xmjax
 from xmjax import config as config_module
 from xmjax import sharding
 from xmjax.config import Config
@@ -37,7 +38,7 @@ def restore(workdir: Path, config: Config, mesh: jax.sharding.Mesh, step: int | 
     """The state of a checkpoint, by default the newest, on any mesh.
 
     Raises:
-      UserError: there is no such checkpoint.
+      UserError: there is no such checkpoint, or it is damaged or of another version.
     """
     directory = workdir / "checkpoints"
     if not directory.is_dir():
@@ -48,7 +49,13 @@ def restore(workdir: Path, config: Config, mesh: jax.sharding.Mesh, step: int | 
         if wanted not in steps:
             there = f"complete ones are of steps {', '.join(map(str, steps))}" if steps else "none is complete yet"
             raise UserError(f"{workdir} has no checkpoint{'' if step is None else f' of step {step}'}: {there}")
-        restored = saved.restore(abstract_state(config, mesh), wanted)
+        try:
+            restored = saved.restore(abstract_state(config, mesh), wanted)
+        except (LookupError, ValueError) as error:  # what orbax raises where names or shapes of arrays differ
+            raise UserError(
+                f"the checkpoint of step {wanted} in {workdir} cannot be restored by xmjax {xmjax.__version__}: it is "
+                "damaged or of a model of another version; use the version that wrote it, or train again"
+            ) from error
         return restored.state, restored.step
 
 

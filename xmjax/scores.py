@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-BASELINES = ("chance", "random", "most_frequent")
+BASELINES = ("chance", "random", "most_frequent", "unigram")
 """Last parts of a score's name that stand for what needs no learning, in the order of a table's columns."""
 
 _REFERENCES = (*BASELINES, "oracle", "n")
@@ -15,8 +15,16 @@ _NAMES = {
     "fill/shuffled_image": "with another's image",
     "retrieval/text_to_image": "text to image",
     "retrieval/image_to_text": "image to text",
+    "fill/shuffled_association": "with another's association",
     "fill/by_class": "by class",
+    "answer/model": "with the picture",
+    "answer/question_only": "from the question alone",
+    "describe/exact": "the one asked for",
+    "describe/question_only": "from the request alone",
+    "answer/by_class": "by class",
     "caption/exact": "equal to a reference",
+    "caption/bits_per_byte": "bits per byte",
+    "caption/shuffled_image/bits_per_byte": "the same, with another's image",
 }
 
 

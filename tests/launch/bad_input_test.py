@@ -26,7 +26,8 @@ def check(output: str, expected: tuple[str, ...]) -> None:
 
 FORKS = """
 import json, os, runpy, sys
-import xmjax.cli, xmjax.inference, xmjax.report, xmjax.training.loop, xmjax.data.folder, xmjax.data.tfds_source
+import xmjax.cli, xmjax.inference, xmjax.predict, xmjax.report, xmjax.training.loop
+import xmjax.data.folder, xmjax.data.tfds_source
 
 for line in sys.stdin:
     order = json.loads(line)
@@ -195,6 +196,57 @@ def test_workdir_of_a_run(smoke, fails, workdir):
     fails([there], ("no checkpoint", str(workdir)), "evaluate")
     os.rename(workdir.path / "elsewhere", workdir.path / "checkpoints")
     workdir.assert_equals(smoke.workdir)
+
+
+PREDICT = {
+    "no command": (["--text=a"], ("name a command", "caption|embed|fill")),
+    "unknown command": (["fil", "--text=a ___"], ("unknown command 'fil'", "did you mean 'fill'")),
+    "two commands": (["fill", "caption"], ("unexpected argument 'caption'", "--name=value")),
+    "unknown flag": (["fill", "--txt=a ___"], ("txt", "--helpshort")),
+    "no text": (["fill"], ("fill needs --text", "___")),
+    "no picture": (["caption"], ("caption needs --image", "picture")),
+    "a flag of another command": (["caption", "--image={png}", "--word=a"], ("caption does not read --word",)),
+    "text and picture": (["embed", "--text=a", "--image={png}"], ("give one of them",)),
+    "missing picture": (["caption", "--image=/nowhere.png"], ("/nowhere.png", "does not exist", "give the path")),
+    "unreadable picture": (["caption", "--image={bad}"], ("bad.png", "cannot be decoded", "JPEG, PNG")),
+    "a folder for a picture": (["embed", "--image={folder}"], ("is not a file", "give the path")),
+    "no masked place": (["fill", "--text=a bat"], ("no masked place in 'a bat'", "___")),
+    "two masked places": (["fill", "--text=a ___ and a ___"], ("2 masked places", "leave one ___")),
+    "word not in the text": (["fill", "--text=a bat", "--word=cat"], ("'cat' is not in 'a bat'", "___")),
+    "unknown language": (["caption", "--image={png}", "--lang=fr"], ("unknown language 'fr'", "en, ko")),
+    "unknown method": (["caption", "--image={png}", "--method=bean"], ("'bean'", "did you mean 'beam'")),
+    "not a number": (["caption", "--image={png}", "--n=two"], ("--n", "'two'")),
+    "no checkpoint of the step": (["embed", "--text=a", "--step=9"], ("no checkpoint of step 9", "8, 12")),
+    "no file of questions": (["fill", "--input=/nowhere.jsonl"], ("/nowhere.jsonl", "cannot be read", "JSONL")),
+    "no questions": (["fill", "--input={empty}"], ("empty.jsonl has no lines", "one JSON object a line")),
+    "questions and flags": (["fill", "--input={empty}", "--text=a"], ("--text is given beside --input",)),
+    "answers over questions": (["fill", "--input={full}", "--output={full}"], ("is the input too", "another file")),
+    "answers nowhere": (["embed", "--text=a", "--output=/nowhere/a"], ("/nowhere/a cannot be written", "folder")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "expected"), PREDICT.values(), ids=PREDICT.keys())
+def test_predict(arguments, expected, smoke, fails, tmp_path):
+    files = {"png": "good.png", "bad": "bad.png", "empty": "empty.jsonl", "full": "full.jsonl", "folder": ""}
+    paths = {name: str(tmp_path / file) for name, file in files.items()}
+    Image.new("RGB", (8, 8)).save(paths["png"])
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "empty.jsonl").write_text("\n")
+    (tmp_path / "full.jsonl").write_text('{"text": "a ___"}\n')
+    fails([f"--workdir={smoke.workdir}", *(a.format(**paths) for a in arguments)], expected, "predict")
+
+
+def test_predict_without_a_run(fails, tmp_path):
+    fails(["fill", "--text=a ___"], ("--workdir is missing", "of the run"), "predict")
+    fails([f"--workdir={tmp_path}", "fill", "--text=a ___"], (str(tmp_path), "no config.json"), "predict")
+
+
+def test_predict_with_a_checkpoint_of_another_model(smoke, fails, workdir):
+    shutil.copytree(smoke.workdir.path, workdir.path)
+    values = json.loads((workdir.path / "config.json").read_text())
+    values["model"]["text"]["ngrams"] = [2]
+    (workdir.path / "config.json").write_text(json.dumps(values))
+    fails([f"--workdir={workdir}", "fill", "--text=a ___"], ("step 12", "cannot be restored", "version"), "predict")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ SCORES = {
         for way in ("text_to_image", "image_to_text")
         for name in ("R@1", "R@5", "R@10", "MedR", "n")
     ),
-    *(f"caption/{name}" for name in ("exact", "bits_per_byte", "n")),
+    *(f"caption/{name}" for name in ("exact", "bits_per_byte", "shuffled_image/bits_per_byte", "n")),
 }
 
 
@@ -43,7 +43,7 @@ def test_scores_have_the_names_of_the_interface(smoke):
     scores = json.loads((smoke.workdir.path / "eval" / "step_12.json").read_text())
     assert {f"playroom/{name}" for name in SCORES} <= scores.keys()
     for name, value in scores.items():
-        if name.endswith(("/n", "MedR", "MedR/oracle", "MedR/random", "bits_per_byte")):
+        if name.endswith(("/n", "MedR", "MedR/oracle", "MedR/random", "bits_per_byte", "unigram")):
             assert value > 0, name
         else:
             assert 0 <= value <= 1, name

@@ -1,14 +1,17 @@
 """What the loader makes of a record: bytes of its picture and text, masked words, sequences for the decoder."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt16
 
 from xmjax import vocab
 from xmjax.config import ImageConfig
-from xmjax.data.source import Caption, Record, Word
+from xmjax.data.source import Caption, Question, Record, Word
 from xmjax.data.words import words
+
+T = TypeVar("T")
 
 
 def text_ids(text: str, length: int) -> UInt16[np.ndarray, " L"]:
@@ -59,6 +62,12 @@ def mask_words(
     return fill_arrays(data, [usable[i] for i in chosen], spans, max_span_bytes, length)
 
 
+def masked_ids(text: str, word: Word, length: int) -> UInt16[np.ndarray, " L"]:
+    """A text with one word masked, cut and padded to ``length``; the word must end within it."""
+    data = vocab.truncate(vocab.utf8(text), length)
+    return fill_arrays(data, [word], 1, word.end - word.start, length)[0]
+
+
 def fill_arrays(
     data: bytes, chosen: list[Word], spans: int, max_span_bytes: int, length: int
 ) -> tuple[UInt16[np.ndarray, " L"], UInt16[np.ndarray, "S W"]]:
@@ -85,22 +94,51 @@ def prompt_of(caption: Caption) -> str:
     return " ".join(part for part in (caption.language, caption.style) if part)
 
 
-def prompted(caption: Caption, max_prompt_bytes: int, length: int) -> UInt16[np.ndarray, " L"]:
-    """The decoder's sequence BOS prompt SEP caption EOS, padded to max_prompt_bytes + length + 3."""
+def prompt_ids(caption: Caption, max_prompt_bytes: int) -> UInt16[np.ndarray, " P"]:
+    """What precedes a caption in the decoder's sequence: BOS prompt SEP, padded to max_prompt_bytes + 2."""
     prompt = vocab.truncate(vocab.utf8(prompt_of(caption)), max_prompt_bytes)
-    text = vocab.truncate(vocab.utf8(caption.text), length)
-    ids = np.full(max_prompt_bytes + length + 3, vocab.PAD, np.uint16)
-    ids[0] = vocab.BOS
-    ids[1 : len(prompt) + 1] = np.frombuffer(prompt, np.uint8)
-    ids[len(prompt) + 1] = vocab.SEP
-    ids[len(prompt) + 2 : len(prompt) + len(text) + 2] = np.frombuffer(text, np.uint8)
-    ids[len(prompt) + len(text) + 2] = vocab.EOS
+    ids = np.full(max_prompt_bytes + 2, vocab.PAD, np.uint16)
+    ids[: len(prompt) + 2] = [vocab.BOS, *prompt, vocab.SEP]
     return ids
 
 
-def draw(captions: Sequence[Caption], count: int, rng: np.random.Generator) -> tuple[Caption, ...]:
-    """``count`` captions of a record, different ones as long as there are enough."""
-    if not captions or len(captions) == count:
-        return tuple(captions)
-    order = rng.permutation(len(captions)).tolist()
-    return tuple(captions[order[i % len(order)]] for i in range(count))
+def prompted(caption: Caption, max_prompt_bytes: int, length: int) -> UInt16[np.ndarray, " L"]:
+    """The decoder's sequence BOS prompt SEP caption EOS, padded to max_prompt_bytes + length + 3."""
+    prompt = prompt_ids(caption, max_prompt_bytes)
+    text = vocab.truncate(vocab.utf8(caption.text), length)
+    ids = np.full(max_prompt_bytes + length + 3, vocab.PAD, np.uint16)
+    ids[: len(prompt)] = prompt
+    start = np.count_nonzero(prompt != vocab.PAD)
+    ids[start : start + len(text) + 1] = [*text, vocab.EOS]
+    return ids
+
+
+def asked(
+    question: Question | None, max_answer_bytes: int, length: int
+) -> tuple[UInt16[np.ndarray, " L"], UInt16[np.ndarray, " W"]]:
+    """A question with a sentinel behind it, and the decoder's sequence sentinel, answer, EOS.
+
+    Args:
+      question: what is asked; None makes rows of padding, which nothing is learned from.
+      max_answer_bytes: longer answers are cut between characters.
+      length: of the question's row; a longer question is cut, the sentinel stays.
+    """
+    text = np.full(length, vocab.PAD, np.uint16)
+    answer = np.full(max_answer_bytes + 2, vocab.PAD, np.uint16)
+    if question is not None:
+        data = vocab.truncate(vocab.utf8(question.text), length - 2) + b" "
+        text[: len(data)] = np.frombuffer(data, np.uint8)
+        text[len(data)] = vocab.sentinel(0)
+        data = vocab.truncate(vocab.utf8(question.answer), max_answer_bytes)
+        answer[0] = vocab.sentinel(0)
+        answer[1 : len(data) + 1] = np.frombuffer(data, np.uint8)
+        answer[len(data) + 1] = vocab.EOS
+    return text, answer
+
+
+def draw(items: Sequence[T], count: int, rng: np.random.Generator) -> tuple[T, ...]:
+    """``count`` captions or questions of a record, different ones as long as there are enough; none of none."""
+    if not items or len(items) == count:
+        return tuple(items)
+    order = rng.permutation(len(items)).tolist()
+    return tuple(items[order[i % len(order)]] for i in range(count))

@@ -52,13 +52,30 @@ def decode(data: bytes, size: int, fit: str) -> np.ndarray:
         raise ValueError("the file is empty")
     try:
         pixels, orientation = _pixels(data, size, fit)
-        square = _resize(_center(pixels), size, size) if fit == "crop" else _whole(pixels, size, fit)
-        return _upright(square, orientation)
+        return _upright(square(pixels, size, fit), orientation)
     except UnidentifiedImageError as error:
         raise ValueError("not an image in a known format") from error
     except Exception as error:  # Decoders raise whatever their parsers meet: OSError, SyntaxError, struct.error, ...
         message = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(message[:200]) from error
+
+
+def square(pixels: np.ndarray, size: int, fit: str) -> np.ndarray:
+    """Raw RGB bytes uint8 [H, W, 3] as uint8 [size, size, 3]; ``fit`` as of `decode`."""
+    return _resize(_center(pixels), size, size) if fit == "crop" else _whole(pixels, size, fit)
+
+
+def from_pillow(image: Image.Image, size: int, fit: str) -> np.ndarray:
+    """A picture of Pillow as `decode` makes it of its file: uint8 [size, size, 3].
+
+    Raises:
+      ValueError: what was opened lazily cannot be read. The message is one line.
+    """
+    try:
+        image.load()
+        return _upright(square(_rgb(image), size, fit), _orientation(image.getexif))
+    except Exception as error:  # as of a file, which Pillow may not have read before
+        raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from error
 
 
 def _pixels(data: bytes, size: int, fit: str) -> tuple[np.ndarray, int]:
@@ -158,9 +175,9 @@ def _whole(pixels: np.ndarray, size: int, fit: str) -> np.ndarray:
     longer = max(pixels.shape[:2])
     height, width = (max(1, round(side * size / longer)) for side in pixels.shape[:2])
     top, left = (size - height) // 2, (size - width) // 2
-    square = np.full((size, size, 3), 255, np.uint8)
-    square[top : top + height, left : left + width] = _resize(pixels, height, width)
-    return square
+    padded = np.full((size, size, 3), 255, np.uint8)
+    padded[top : top + height, left : left + width] = _resize(pixels, height, width)
+    return padded
 
 
 def _resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -179,12 +196,12 @@ def _samples(source: int, target: int) -> int:
     return 1 if source <= 1.25 * target else -(-source // target)
 
 
-def _upright(square: np.ndarray, orientation: int) -> np.ndarray:
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Undoes an EXIF orientation (2 to 8; anything else is upright) of a square picture."""
     if orientation in (5, 6, 7, 8):
-        square = square.transpose(1, 0, 2)
+        pixels = pixels.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):
-        square = square[::-1]
+        pixels = pixels[::-1]
     if orientation in (2, 3, 6, 7):
-        square = square[:, ::-1]
-    return np.ascontiguousarray(square)
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)

@@ -1,8 +1,17 @@
 """Evaluators: one file each, every score beside its oracle and its trivial baselines."""
 
+from xmjax.evaluation.answer import AnswerEvaluator
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.caption import CaptionEvaluator
 from xmjax.evaluation.fill import FillEvaluator
 from xmjax.evaluation.retrieval import RetrievalEvaluator
 
-__all__ = ["EVALUATORS", "CaptionEvaluator", "Evaluator", "FillEvaluator", "Report", "RetrievalEvaluator"]
+__all__ = [
+    "EVALUATORS",
+    "AnswerEvaluator",
+    "CaptionEvaluator",
+    "Evaluator",
+    "FillEvaluator",
+    "Report",
+    "RetrievalEvaluator",
+]

@@ -52,31 +52,36 @@ class Evaluator:
         raise NotImplementedError
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """``function(model, *arrays)`` as a function of parameters and NumPy arrays.
+        """``function(model, *arrays)`` as a function of parameters and NumPy arrays, see `batched`."""
+        return batched(self.config, self.mesh, function, self.config.evaluation.batch_size)
 
-        Rows are split over the mesh in batches of one shape; the results come back whole, on every process.
-        """
-        model = make_model(self.config)
-        jitted = jax.jit(
-            lambda params, arrays: function(model.bind({"params": params}), *arrays),
-            out_shardings=NamedSharding(self.mesh, P()),
-        )
-        size = self.config.evaluation.batch_size
-        parts = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
-        size = -(-size // parts) * parts
-        rows = sharding.local_rows(self.mesh, size)
 
-        def run(params: Any, *arrays: np.ndarray) -> Any:
-            count, results = len(arrays[0]), []
-            for start in range(0, count, size):
-                # The last batch is filled up with its first row, so that nothing compiles again.
-                index = np.arange(start, start + size)
-                index = np.where(index < count, index, start)[rows]
-                batch = sharding.place(tuple(a[index] for a in arrays), self.mesh, size)
-                results.append(jax.tree.map(np.asarray, jax.device_get(jitted(params, batch))))
-            return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *results)
+def batched(config: Config, mesh: Mesh, function: Callable[..., Any], size: int) -> Callable[..., Any]:
+    """``function(model, *arrays)`` as a function of parameters and NumPy arrays with a leading row axis.
 
-        return run
+    Rows are split over the mesh in batches of one shape, ``size`` rows or a few more; the results come back whole, on
+    every process.
+    """
+    model = make_model(config)
+    jitted = jax.jit(
+        lambda params, arrays: function(model.bind({"params": params}), *arrays),
+        out_shardings=NamedSharding(mesh, P()),
+    )
+    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+    size = -(-size // parts) * parts
+    rows = sharding.local_rows(mesh, size)
+
+    def run(params: Any, *arrays: np.ndarray) -> Any:
+        count, results = len(arrays[0]), []
+        for start in range(0, count, size):
+            # The last batch is filled up with its first row, so that nothing compiles again.
+            index = np.arange(start, start + size)
+            index = np.where(index < count, index, start)[rows]
+            batch = sharding.place(tuple(a[index] for a in arrays), mesh, size)
+            results.append(jax.tree.map(np.asarray, jax.device_get(jitted(params, batch))))
+        return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *results)
+
+    return run
 
 
 EVALUATORS: Registry[type[Evaluator]] = Registry("evaluator")

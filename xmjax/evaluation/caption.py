@@ -1,8 +1,10 @@
 """Captioning: what the decoder writes about a picture, and how many bits it needs for what others wrote."""
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
+from jaxtyping import Array
 
 from xmjax import vocab
 from xmjax.data.arrays import image_bytes, prompted
@@ -31,20 +33,24 @@ class CaptionEvaluator(Evaluator):
         self.sequence = np.stack([prompted(c, room, length) for c in self.captions])
         after = np.cumsum(self.sequence == vocab.SEP, 1) - (self.sequence == vocab.SEP)
         self.prompt = np.where(after, vocab.PAD, self.sequence)[:, : room + 2].astype(np.uint16)
-        self.run = self.compiled(lambda model, *arrays: _write(model, *arrays, length=length))
+        self.write = self.compiled(lambda model, image, prompt: write(model, image, prompt, length))
+        self.measure = self.compiled(_measure)
 
     def __call__(self, params):
         if not self.records:
             return Report({"caption/n": 0})
-        written, nats, count = self.run(params, self.image, self.prompt, self.sequence)
+        written = self.write(params, self.image, self.prompt)
         texts = [vocab.decode(ids) for ids in written]
         right = [text in known for text, known in zip(texts, self.references, strict=True)]
         scores = {
             "caption/exact": float(np.mean(right)),
             "caption/exact/oracle": float(np.mean([bool(known) for known in self.references])),
             "caption/exact/most_frequent": self._most_frequent(),
-            "caption/bits_per_byte": float(nats.sum() / count.sum() / np.log(2)),
+            "caption/bits_per_byte": self._bits(params, self.image),
+            "caption/bits_per_byte/unigram": self._unigram(),
+            "caption/shuffled_image/bits_per_byte": self._bits(params, np.roll(self.image, 1, 0)),
             "caption/n": len(self.records),
+            "caption/shuffled_image/n": len(self.records),
         }
         examples = {
             record.id: {"prompt": f"{caption.language} {caption.style}".strip(), "caption": text, "exact": bool(ok),
@@ -55,6 +61,18 @@ class CaptionEvaluator(Evaluator):
         }  # fmt: skip
         return Report(scores, examples)
 
+    def _bits(self, params: Any, image: np.ndarray) -> float:
+        """Bits that the captions take, told after their prompts, over their bytes (ends counted)."""
+        nats, count = self.measure(params, image, self.sequence)
+        return float(nats.sum() / count.sum() / np.log(2))
+
+    def _unigram(self) -> float:
+        """The same for a coder that knows how often each byte occurs in these captions and nothing else."""
+        after = np.cumsum(self.sequence == vocab.SEP, 1) - (self.sequence == vocab.SEP)
+        _, counts = np.unique(self.sequence[(after > 0) & (self.sequence != vocab.PAD)], return_counts=True)
+        share = counts / counts.sum()
+        return float(-(share * np.log2(share)).sum())
+
     def _most_frequent(self) -> float:
         """Exact match of always writing the one caption that is right most often for the language and style."""
         right: dict[tuple[str, str], Counter[str]] = {}
@@ -63,9 +81,16 @@ class CaptionEvaluator(Evaluator):
         return sum(max(counts.values()) for counts in right.values()) / len(self.captions)
 
 
-def _write(model, image, prompt, sequence, length: int):
-    memory, valid = concatenate({"": model.alone("image", model.encode("image", image))})
-    written = greedy(model, memory, valid, prompt.astype(np.int32), length)
-    logits = model.decode(sequence[:, None, :-1], memory, valid)
-    nats, count = sequence_nats(logits[:, 0], sequence, written_after_prompt(sequence))
-    return written, nats, count
+def picture_memory(model: Any, image: Array) -> tuple[Array, Array]:
+    """What the decoder reads to write about pictures [B, ...]: their tokens, and which of them count."""
+    return concatenate({"": model.alone("image", model.encode("image", image))})
+
+
+def write(model: Any, image: Array, prompt: Array, length: int) -> Array:
+    """Ids [B, length] that the decoder writes about pictures [B, ...] after prompts [B, P], the likeliest next."""
+    return greedy(model, *picture_memory(model, image), prompt.astype(np.int32), length)
+
+
+def _measure(model, image, sequence):
+    logits = model.decode(sequence[:, None, :-1], *picture_memory(model, image))
+    return sequence_nats(logits[:, 0], sequence, written_after_prompt(sequence))

@@ -1,15 +1,19 @@
 """Fill: which of all words of a class stands in the place of a masked one."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from xmjax import vocab
-from xmjax.data.arrays import fill_arrays, image_bytes
+from xmjax.config import Config
+from xmjax.data.arrays import image_bytes, masked_ids
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.items import FillItem, fill_items
-from xmjax.models.crossmodal import concatenate
+from xmjax.models.passes import masked_memory
 from xmjax.objectives.base import sequence_nats
 
 ARMS = ("image", "no_image", "shuffled_image")
@@ -25,17 +29,13 @@ class FillEvaluator(Evaluator):
         self.items = fill_items(self.records, config.model.text.max_bytes)
         if not self.items:
             return
-        length = max(len(word.encode()) for item in self.items for word in item.candidates) + 2
-        most = max(len(item.candidates) for item in self.items)
         self.image = np.stack([image_bytes(item.record, config.model.image) for item in self.items])
         self.masked = np.stack([_masked(item, config.model.text.max_bytes) for item in self.items])
-        self.sequences = np.full((len(self.items), most, length), vocab.PAD, np.uint16)
-        for i, item in enumerate(self.items):
-            for k, word in enumerate(item.candidates):
-                ids = vocab.encode(word)
-                self.sequences[i, k, : len(ids) + 2] = [vocab.sentinel(0), *ids, vocab.EOS]
+        self.sequences = candidate_sequences([item.candidates for item in self.items])
         self.donor = derangement(self.items)
-        self.run = self.compiled(_score)
+        self.association = association_of(config)
+        self.run = self.compiled(partial(score_candidates, association=self.association))
+        self.run_shuffled = self.compiled(partial(score_candidates, association="shuffled"))
 
     def __call__(self, params):
         if not self.items:
@@ -57,6 +57,9 @@ class FillEvaluator(Evaluator):
             "fill/shuffled_image/oracle": oracle(self.items, self.donor.tolist()),
             "fill/n": len(self.items),
         }
+        if self.association:
+            broken = self.run_shuffled(params, self.image, self.masked, self.sequences, np.zeros(len(self.items), bool))
+            scores["fill/shuffled_association"] = float(np.mean(np.argmin(broken, 1) == answers))
         for kind in sorted({item.kind for item in self.items} - {""}):
             of_kind = np.array([item.kind == kind for item in self.items])
             group = [item for item in self.items if item.kind == kind]
@@ -85,16 +88,57 @@ class FillEvaluator(Evaluator):
         return found
 
 
-def _score(model, image, masked, sequences, absent):
-    tokens = {"image": model.encode("image", image), "text": model.encode("text", masked)}
-    logits = model.decode(sequences[..., :-1], *concatenate(model.fuse(tokens, {"image": absent})))
+def association_of(config: Config) -> str:
+    """How a run's fill reads the picture; see `objectives.fill.Options`."""
+    options = config.objectives.get("fill")
+    return options.association if options else ""
+
+
+def candidate_sequences(candidates: Sequence[Sequence[str]], count: int = 0, length: int = 0) -> np.ndarray:
+    """What the decoder writes for every candidate of every item: sentinel, bytes, EOS.
+
+    Returns:
+      uint16 [items, K, L], padded to the most candidates and the longest word, at least to ``count`` and ``length``.
+    """
+    count = max(count, *map(len, candidates))
+    length = max(length, *(len(vocab.utf8(word)) + 2 for words in candidates for word in words))
+    sequences = np.full((len(candidates), count, length), vocab.PAD, np.uint16)
+    for i, words in enumerate(candidates):
+        for k, word in enumerate(words):
+            ids = vocab.encode(word)
+            sequences[i, k, : len(ids) + 2] = [vocab.sentinel(0), *ids, vocab.EOS]
+    return sequences
+
+
+def read_masked(model: Any, image: Array, masked: Array, absent: Array, association: str = "") -> tuple[Array, Array]:
+    """What the decoder reads to write the masked word of texts; see `models.passes.masked_memory`.
+
+    Args:
+      model: a `Crossmodal` bound to its parameters.
+      image: pictures [B, ...] as the embedder takes them.
+      masked: texts with a sentinel [B, L].
+      absent: rows in which the picture is treated as missing [B].
+      association: the only way from picture to word, "" for all there are.
+    """
+    other, text = model.encode("image", image), model.encode("text", masked)
+    return masked_memory(model, "image", other, masked, text, absent, association=association)
+
+
+def score_candidates(
+    model: Any, image: Array, masked: Array, sequences: Array, absent: Array, association: str = ""
+) -> Array:
+    """Nats of every candidate with its end symbol [B, K], +inf for padding; other arguments as of `read_masked`.
+
+    Args:
+      sequences: of `candidate_sequences`.
+    """
+    logits = model.decode(sequences[..., :-1], *read_masked(model, image, masked, absent, association))
     nats, count = sequence_nats(logits, sequences, sequences[..., 1:] != vocab.PAD)
     return jnp.where(count > 0, nats, jnp.inf)  # candidates that only fill up the row never win
 
 
 def _masked(item: FillItem, length: int) -> np.ndarray:
-    data = vocab.truncate(vocab.utf8(item.caption.text), length)
-    return fill_arrays(data, [item.word], 1, item.word.end - item.word.start, length)[0]
+    return masked_ids(item.caption.text, item.word, length)
 
 
 def derangement(items: Sequence[FillItem], seed: int = 0) -> np.ndarray:

@@ -1,6 +1,9 @@
 """Retrieval: the picture for a text and the text for a picture, among a pool."""
 
+from typing import Any
+
 import numpy as np
+from jax import Array
 
 from xmjax.data.arrays import image_bytes, text_ids
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores
@@ -60,9 +63,12 @@ class RetrievalEvaluator(Evaluator):
 
 
 def _towers(model, image, text):
-    return tuple(
-        model.tower(m, model.alone(m, model.encode(m, data))) for m, data in (("image", image), ("text", text))
-    )
+    return vectors(model, image, "image"), vectors(model, text, "text")
+
+
+def vectors(model: Any, data: Array, modality: str) -> Array:
+    """Unit vectors [B, E] of the rows of one modality, seen by itself."""
+    return model.tower(modality, model.alone(modality, model.encode(modality, data)))
 
 
 def recalls(matrices: list[np.ndarray]) -> Scores:

@@ -74,11 +74,10 @@ class Evaluation:
         if not self._makers:
             return {}
         evaluators = self._prepare()
-        params = state.params if state.ema is None else state.ema
         scores: Scores = {}
         examples: dict[str, dict[str, Any]] = {}
         for evaluator in evaluators:
-            report = evaluator(params)
+            report = evaluator(state.used)
             scores |= {f"{self._name}/{key}": value for key, value in report.scores.items()}
             for id, shown in report.examples.items():
                 examples.setdefault(id, {}).update(shown)

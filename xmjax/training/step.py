@@ -91,6 +91,11 @@ class State(struct.PyTreeNode):
     ema: Any
     guard: Guard
 
+    @property
+    def used(self) -> Any:
+        """The parameters that are evaluated and used: the averaged ones where there are any."""
+        return self.params if self.ema is None else self.ema
+
 
 def make_model(config: Config) -> Crossmodal:
     """The model of a run, with activations in the run's precision."""

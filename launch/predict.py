@@ -1,0 +1,22 @@
+"""Asks a trained model: python launch/predict.py --workdir=DIR fill|caption|embed [--image=FILE] [--text=TEXT] ...
+
+    ... fill --image=FILE --text="a red ___" [--candidates=a,b,c]      which word is missing
+    ... fill --image=FILE --text="a red bat" --word=bat                the same, masking a word
+    ... caption --image=FILE [--lang=ko] [--method=sample --n=3]       what is to be seen
+    ... embed --image=FILE                                             a unit vector, or --text=TEXT
+    ... fill --input=QUESTIONS.jsonl [--output=ANSWERS.jsonl]          one JSON object a line, with the flags' names
+
+In a file of questions, paths of images are relative to its folder.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from xmjax import cli, predict
+
+predict.define_flags()
+
+if __name__ == "__main__":
+    cli.run(predict.run, positional=1)

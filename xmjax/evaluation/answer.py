@@ -1,0 +1,96 @@
+"""Answering: what the decoder writes after a question about a picture, with and without the picture."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from xmjax import vocab
+from xmjax.data import playroom
+from xmjax.data.arrays import asked, image_bytes
+from xmjax.data.source import Question, Record
+from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
+from xmjax.evaluation.fill import read_masked
+from xmjax.models.generate import greedy
+
+DESCRIBE = "describe"
+"""Kind of the questions that are requests to describe the one object meant; they are scored apart."""
+
+
+@EVALUATORS.register("answer")
+class AnswerEvaluator(Evaluator):
+    """Greedy answers; right means equal to the one answer. One question a record, by turns of those it has."""
+
+    def __init__(self, config, mesh, records):
+        super().__init__(config, mesh, [r for r in records if r.questions])
+        if not self.records:
+            return
+        options = config.objectives.get("answer")
+        longest = options.max_answer_bytes if options else config.model.text.max_bytes
+        self.questions = [r.questions[i % len(r.questions)] for i, r in enumerate(self.records)]
+        rows = [asked(question, longest, config.model.text.max_bytes)[0] for question in self.questions]
+        self.arrays = np.stack([image_bytes(r, config.model.image) for r in self.records]), np.stack(rows)
+        self.run = self.compiled(
+            lambda model, image, text, absent: greedy(
+                model,
+                *read_masked(model, image, text, absent),
+                np.full((image.shape[0], 1), vocab.sentinel(0), np.int32),
+                longest,
+            )
+        )
+
+    def __call__(self, params):
+        if not self.records:
+            return Report({"answer/n": 0, "describe/n": 0})
+        texts = {
+            arm: [vocab.decode(ids) for ids in self.run(params, *self.arrays, np.full(len(self.records), blind))]
+            for arm, blind in (("model", False), ("question_only", True))
+        }
+        right = {
+            arm: np.array([text == q.answer for text, q in zip(found, self.questions, strict=True)])
+            for arm, found in texts.items()
+        }
+        known = np.array([oracle(q, r) for q, r in zip(self.questions, self.records, strict=True)])
+        kinds = np.array([question.kind for question in self.questions])
+        scores = {}
+        for name, group in (("answer", kinds != DESCRIBE), ("describe", kinds == DESCRIBE)):
+            scores[f"{name}/n"] = int(group.sum())
+            if not group.any():
+                continue
+            frequent = most_frequent([q for q, of_group in zip(self.questions, group, strict=True) if of_group])
+            first = "model" if name == "answer" else "exact"
+            scores |= {
+                f"{name}/{first}": float(right["model"][group].mean()),
+                f"{name}/{first}/oracle": float(known[group].mean()),
+                f"{name}/{first}/most_frequent": frequent,
+                f"{name}/question_only": float(right["question_only"][group].mean()),
+                f"{name}/question_only/most_frequent": frequent,
+            }
+        for kind in sorted(set(kinds) - {"", DESCRIBE}):
+            group = kinds == kind
+            scores |= {
+                f"answer/by_class/{kind}": float(right["model"][group].mean()),
+                f"answer/by_class/{kind}/most_frequent": most_frequent([q for q in self.questions if q.kind == kind]),
+                f"answer/by_class/{kind}/n": int(group.sum()),
+            }
+        examples = {
+            record.id: {"question": q.text, "expected": q.answer, "answered": text}
+            for record, q, text in zip(self.records, self.questions, texts["model"], strict=True)
+        }
+        return Report(scores, examples)
+
+
+def oracle(question: Question, record: Record) -> bool:
+    """Whether a reader of the truth gives the answer; where there is no truth the answer itself is taken for it."""
+    if record.truth is None:
+        return True
+    true = playroom.questions(record.truth, question.language, question.kind)
+    return {q.answer for q in true if q.text == question.text} == {question.answer}
+
+
+def most_frequent(questions: Sequence[Question]) -> float:
+    """Accuracy of always giving the commonest answer of the question's language and kind."""
+    answers: dict[tuple[str, str], Counter[str]] = {}
+    for q in questions:
+        answers.setdefault((q.language, q.kind), Counter())[q.answer] += 1
+    return sum(max(counts.values()) for counts in answers.values()) / len(questions)

@@ -1,0 +1,111 @@
+"""What users give, pictures in any form and sentences with a masked place, as the arrays that a model reads."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt16
+from PIL import Image
+
+from xmjax import vocab
+from xmjax.config import Config
+from xmjax.data import images
+from xmjax.data.arrays import image_bytes, masked_ids
+from xmjax.data.source import Record, Word
+from xmjax.errors import UserError
+
+Picture = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
+"""A path, the bytes of an image file, a picture of Pillow, or raw RGB bytes uint8 [Y, X, 3]."""
+
+MARK = re.compile("_{3,}|▁{3,}")
+"""What stands in the place of a masked word."""
+
+
+def picture(given: Picture, config: Config) -> np.ndarray:
+    """A picture as the run's embedder takes it: uint8 pixels [Y, X, 3], or ids of the file's bytes uint16 [L].
+
+    It becomes a square as in training, by `config.data.fit`.
+
+    Raises:
+      UserError: the file is missing or no readable image, or the array is of another shape or type.
+    """
+    size, fit = config.model.image.size, config.data.fit
+    file, name = None, "the picture"
+    if isinstance(given, str | os.PathLike):
+        name = f"picture {os.fspath(given)}"
+        given = _read(Path(given).expanduser(), name)
+    try:
+        if isinstance(given, bytes):
+            file, pixels = given, images.decode(given, size, fit)
+        elif isinstance(given, Image.Image):
+            pixels = images.from_pillow(given, size, fit)
+        else:
+            pixels = images.square(_checked(given), size, fit)
+    except ValueError as error:
+        raise UserError(f"{name} cannot be decoded: {error}; give a whole JPEG, PNG or WebP file") from error
+    return image_bytes(Record("", image=pixels, file=file), config.model.image)
+
+
+def _read(path: Path, name: str) -> bytes:
+    if not path.is_file():
+        problem = "is not a file" if path.exists() else "does not exist"
+        raise UserError(f"{name} {problem}: give the path of an image file")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{name} cannot be read: {error.strerror}; give a file that you may read") from error
+
+
+def _checked(given: object) -> np.ndarray:
+    if not isinstance(given, np.ndarray):
+        raise UserError(f"a picture is a path, bytes, an image of Pillow or a NumPy array, not {type(given).__name__}")
+    if given.dtype != np.uint8 or given.ndim != 3 or given.shape[2] != 3 or not given.size:
+        raise UserError(f"a picture as an array is uint8 [Y, X, 3], not {given.dtype} {list(given.shape)}")
+    return np.ascontiguousarray(given)
+
+
+def masked(text: str, word: str | None, length: int) -> UInt16[np.ndarray, " L"]:
+    """A sentence with one masked place, as ids padded to ``length``; what lies beyond is cut off, as in training.
+
+    Args:
+      text: holds ``___`` or ``▁▁▁`` where the word is missing, unless ``word`` is given.
+      word: word of the text to mask.
+      length: of the result, in bytes.
+
+    Raises:
+      UserError: there is no masked place or more than one, the word is not in the text, or it lies beyond the length.
+    """
+    start, end = _marked(text) if word is None else _place(text, word)
+    if word is None:
+        text, end = f"{text[:start]}_{text[end:]}", start + 1  # the mark is one token, however it is written
+    place = Word(len(vocab.utf8(text[:start])), len(vocab.utf8(text[:end])))
+    if place.end > length:
+        raise UserError(
+            f"the masked place ends at byte {place.end} of {text!r}, and this model reads {length}: shorten the text"
+        )
+    return masked_ids(text, place, length)
+
+
+def _marked(text: str) -> tuple[int, int]:
+    marks = list(MARK.finditer(text))
+    if not marks:
+        raise UserError(f"no masked place in {text!r}: write ___ where the word is missing, or name the word to mask")
+    if len(marks) > 1:
+        raise UserError(f"{len(marks)} masked places in {text!r}: one is filled at a time, leave one ___")
+    return marks[0].span()
+
+
+def _place(text: str, word: str) -> tuple[int, int]:
+    """Where a word stands: as a word of its own if it does, else as a part of one (배 in 배가)."""
+    if MARK.search(text):
+        raise UserError(f"{text!r} holds a masked place and the word {word!r} is named too: leave one of them out")
+    if not word.strip():
+        raise UserError("the word to mask is empty: name a word of the text, or write ___ in its place")
+    part = re.escape(word.strip())
+    found = list(re.finditer(rf"(?<!\w){part}(?!\w)", text)) or list(re.finditer(part, text))
+    if not found:
+        raise UserError(f"the word {word!r} is not in {text!r}: name a word as it stands there, or write ___ for it")
+    if len(found) > 1:
+        raise UserError(f"the word {word!r} stands {len(found)} times in {text!r}: write ___ for the one that is meant")
+    return found[0].span()

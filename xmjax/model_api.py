@@ -1,0 +1,303 @@
+"""A trained model that can be used: it embeds, fills in masked words and describes pictures."""
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float
+
+from xmjax import inference, sharding, vocab
+from xmjax.config import Config, MeshConfig
+from xmjax.data import playroom
+from xmjax.data.arrays import prompt_ids, text_ids
+from xmjax.data.source import Caption
+from xmjax.errors import UserError
+from xmjax.evaluation.base import batched
+from xmjax.evaluation.caption import picture_memory, write
+from xmjax.evaluation.fill import association_of, candidate_sequences, read_masked, score_candidates
+from xmjax.evaluation.retrieval import vectors
+from xmjax.inputs import Picture, masked, picture
+from xmjax.models.generate import Written, beam, sampled
+from xmjax.registry import suggest
+
+ROWS = 16
+"""Rows of a batch. One input alone is a batch of one; these two sizes are all that is ever compiled."""
+
+WIDTH = 8
+"""Beams that search for a masked word, and what numbers of candidates and beams are rounded up to."""
+
+METHODS = ("greedy", "sample", "beam")
+
+
+def load(workdir: str | os.PathLike[str], step: int | None = None) -> "Model":
+    """The model of a checkpoint on the first device; see `xmjax.load`."""
+    path = Path(workdir).expanduser()
+    config = inference.read_config(path)
+    mesh = _one_device()
+    state, step = inference.restore(path, config, mesh, step)
+    return Model(config, state.used, mesh, step)
+
+
+class Model:
+    """A model with its parameters.
+
+    Pictures are given as a path, the bytes of an image file, a picture of Pillow or raw RGB bytes uint8 [Y, X, 3];
+    texts as str. Where a list of them is given (or an array [B, Y, X, 3]), the answer is the list of their answers.
+    Texts longer than the model reads are cut off, as in training. What is compiled is kept: shapes do not depend on
+    the inputs.
+
+    Attributes:
+      config: of the run.
+      step: of the checkpoint.
+    """
+
+    def __init__(self, config: Config, params: Any, mesh: Mesh | None = None, step: int = 0):
+        """Args:
+        config: of the run.
+        params: of the model, on ``mesh``.
+        mesh: the devices; default the first one alone.
+        step: of the checkpoint.
+        """
+        self.config = config
+        self.step = step
+        self._params = params
+        self._mesh = mesh or _one_device()
+        self._compiled: dict[Any, Callable[..., Any]] = {}
+
+    def embed(
+        self, text: str | Sequence[str] | None = None, image: Picture | Sequence[Picture] | None = None
+    ) -> Float[np.ndarray, "n E"]:
+        """Unit vectors of texts or of pictures, whose dot products say what belongs together; one row each.
+
+        Raises:
+          UserError: neither or both are given, a picture cannot be read, or the run has not trained contrast.
+        """
+        if (text is None) == (image is None):
+            raise UserError("embed takes a text or an image: give one of them, and call it twice for both")
+        modality, given = ("image", image) if text is None else ("text", text)
+        options = self._trained("contrast")
+        if modality not in (options.first, options.second):
+            raise UserError(
+                f"this run has contrasted {options.first} and {options.second}, so {modality} has no vector"
+            )
+        items = _several(given) or [given]
+        if modality == "image":
+            data = [picture(item, self.config) for item in items]
+        else:
+            data = [text_ids(item, self.config.model.text.max_bytes) for item in items]
+        return self._call(vectors, np.stack(data), modality=modality)
+
+    def fill(
+        self,
+        text: str | Sequence[str],
+        image: Picture | Sequence[Picture | None] | None = None,
+        word: str | None = None,
+        candidates: Sequence[str] | None = None,
+        top: int = 5,
+    ) -> Any:
+        """Which words stand at the masked place of a text, with the picture or without one.
+
+        A single picture serves all texts of a list, and a single text is asked of every picture.
+
+        Args:
+          text: with ``___`` or ``▁▁▁`` where the word is missing, unless ``word`` is given.
+          image: what the text is about.
+          word: word of the text to mask.
+          candidates: words to choose from. Without them a beam search writes the likeliest.
+          top: most words returned where there are no candidates.
+
+        Returns:
+          (word, probability) pairs, likeliest first. Of candidates all are returned and their probabilities sum to 1;
+          else a probability is the model's of writing just that word.
+
+        Raises:
+          UserError: there is no masked place or more than one, the word is not in the text, a picture cannot be read,
+            or the run has not trained fill.
+        """
+        span = self._trained("fill").max_span_bytes
+        texts, pictures, single = _paired(text, image)
+        length = self.config.model.text.max_bytes
+        inputs = np.stack([masked(t, word, length) for t in texts])
+        blank = picture(np.zeros((1, 1, 3), np.uint8), self.config)
+        shown = np.stack([blank if p is None else picture(p, self.config) for p in pictures])
+        absent = np.array([p is None for p in pictures])
+        way = association_of(self.config)
+        if candidates is None:
+            if top < 1:
+                raise UserError(f"top={top} words cannot be returned: ask for at least 1")
+            width = _rounded(top, WIDTH)
+            written = self._call(_fill, shown, inputs, absent, length=span, width=width, association=way)
+            found = [_likeliest(ids, score, top) for ids, score in zip(*written, strict=True)]
+        else:
+            words = self._candidates(candidates)
+            room = max(span, _rounded(max(len(vocab.utf8(w)) for w in words), WIDTH)) + 2
+            sequences = candidate_sequences([words], _rounded(len(words), WIDTH), room).repeat(len(texts), 0)
+            nats = self._call(score_candidates, shown, inputs, sequences, absent, association=way)[:, : len(words)]
+            found = [_ranked(words, row) for row in nats]
+        return found[0] if single else found
+
+    def caption(
+        self,
+        image: Picture | Sequence[Picture],
+        language: str | None = None,
+        style: str = "",
+        method: str = "greedy",
+        n: int = 1,
+        *,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        width: int = 4,
+        normalisation: float = 0.0,
+        seed: int = 0,
+    ) -> Any:
+        """Texts about a picture.
+
+        Args:
+          image: what to write about.
+          language: tag such as "en"; default English, or what the run has in its place.
+          style: name of the wording, for runs that have several; default their plainest.
+          method: "greedy" (the likeliest byte after byte), "sample" or "beam".
+          n: texts of each picture; more than one are drawn by "sample" or found by "beam".
+          temperature: of "sample": 0 is greedy, below 1 is surer, above 1 more varied.
+          top_p: of "sample": bytes are drawn from the likeliest that have this probability together.
+          top_k: of "sample": bytes are drawn from this many likeliest; 0 draws from all.
+          width: of "beam": texts that are kept while searching.
+          normalisation: of "beam": see `generate.beam`.
+          seed: of "sample".
+
+        Returns:
+          A list of n texts. A beam search may have found fewer.
+
+        Raises:
+          UserError: language, style or method is unknown, n does not go with the method, a picture cannot be read, or
+            the run has not trained caption.
+        """
+        options = self._trained("caption")
+        if method not in METHODS:
+            raise UserError(f"unknown method {method!r}: {suggest(method, METHODS)}")
+        if n < 1 or (n > 1 and method == "greedy"):
+            raise UserError(f"n={n} does not go with method={method!r}: {'ask for 1' if n < 1 else 'sample or beam'}")
+        if temperature < 0 or not 0 < top_p <= 1 or top_k < 0 or width < 1:
+            raise UserError(
+                "temperature and top_k must not be negative, top_p be above 0 and at most 1, width at least 1"
+            )
+        several = _several(image)
+        data = np.stack([picture(p, self.config) for p in several or [image]])
+        about = Caption("", *self._wording(language, style))
+        prompt = np.repeat(prompt_ids(about, options.max_prompt_bytes)[None], len(data), 0)
+        length = self.config.model.text.max_bytes
+        if method == "sample":
+            keys = np.asarray(jax.random.key_data(jax.random.split(jax.random.key(seed), len(data))))
+            settings = [(temperature, np.float32), (top_p, np.float32), (top_k or vocab.SIZE, np.int32)]
+            rows = [np.full(len(data), value, dtype) for value, dtype in settings]
+            ids, _ = self._call(_sample, data, prompt, keys, *rows, length=length, count=n)
+        elif method == "beam":
+            width = max(n, width)
+            ids, score = self._call(_beam, data, prompt, length=length, width=width, normalisation=normalisation)
+            ids = [row[s > -np.inf][:n] for row, s in zip(ids, score, strict=True)]
+        else:
+            ids = self._call(write, data, prompt, length=length)[:, None]
+        texts = [[vocab.decode(one) for one in row] for row in ids]
+        return texts if several else texts[0]
+
+    def _call(self, function: Callable[..., Any], *arrays: np.ndarray, **static: Any) -> Any:
+        """``function(model, *arrays, **static)`` on rows of NumPy arrays, compiled once for each ``static``."""
+        size = 1 if len(arrays[0]) == 1 else ROWS
+        key = (function, size, *sorted(static.items()))
+        if key not in self._compiled:
+            self._compiled[key] = batched(self.config, self._mesh, partial(function, **static), size)
+        return self._compiled[key](self._params, *arrays)
+
+    def _trained(self, task: str) -> Any:
+        """Options of an objective that the run has trained."""
+        options = self.config.objectives.get(task)
+        if options is None or getattr(options, "modality", "image") != "image":
+            there = ", ".join(self.config.objectives)
+            raise UserError(f"this run has not trained {task} on images: its objectives are {there}; load one that has")
+        return options
+
+    def _wording(self, language: str | None, style: str) -> tuple[str, str]:
+        """Language and style of a prompt, checked where the run says which ones there are."""
+        data = self.config.data
+        known = data.languages or (playroom.LANGUAGES if data.source == "playroom" else ())
+        if language is None:
+            # A folder's captions may have no language, and then the prompt names none.
+            known = known or (("en",) if data.source == "stamps" else ("",))
+            language = "en" if "en" in known else known[0]
+        elif known and language not in known:
+            raise UserError(f"unknown language {language!r}: this run has learned {', '.join(known)}")
+        if data.source == "playroom":
+            style = style or "list"
+            if style not in playroom.STYLES:
+                raise UserError(f"unknown style {style!r}: this run has learned {', '.join(playroom.STYLES)}")
+        return language, style
+
+    def _candidates(self, candidates: Sequence[str]) -> list[str]:
+        words = list(dict.fromkeys([candidates] if isinstance(candidates, str) else candidates))
+        if not words or "" in words:
+            raise UserError("no candidates, or an empty one: give the words to choose from")
+        longest = max(words, key=lambda w: len(vocab.utf8(w)))
+        if len(vocab.utf8(longest)) > self.config.model.text.max_bytes:
+            raise UserError(
+                f"candidate {longest!r} is longer than the {self.config.model.text.max_bytes} bytes of a text"
+            )
+        return words
+
+
+def _one_device() -> Mesh:
+    return sharding.make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
+
+
+def _several(given: Any) -> list[Any] | None:
+    """The items of a list or of an array of pictures; None for a single item."""
+    if isinstance(given, list | tuple) or (isinstance(given, np.ndarray) and given.ndim == 4):
+        if not len(given):
+            raise UserError("an empty list was given: give at least one item")
+        return list(given)
+    return None
+
+
+def _paired(text: Any, image: Any) -> tuple[list[str], list[Any], bool]:
+    """Texts and pictures one to one, a single one repeated; and whether both are single."""
+    texts, pictures = _several(text), _several(image)
+    if texts and pictures and len(texts) != len(pictures):
+        raise UserError(f"{len(texts)} texts and {len(pictures)} pictures: give as many, or one for all")
+    count = len(texts or pictures or [text])
+    return texts or [text] * count, pictures or [image] * count, not (texts or pictures)
+
+
+def _rounded(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
+
+
+def _likeliest(ids: np.ndarray, score: np.ndarray, top: int) -> list[tuple[str, float]]:
+    """The first texts that were written, without an empty one."""
+    pairs = [(vocab.decode(row), float(np.exp(s))) for row, s in zip(ids, score, strict=True) if s > -np.inf]
+    return [pair for pair in pairs if pair[0]][:top]
+
+
+def _ranked(words: list[str], nats: np.ndarray) -> list[tuple[str, float]]:
+    weight = np.exp(nats.min() - nats.astype(np.float64))
+    order = np.argsort(-weight, kind="stable")
+    return [(words[k], float(weight[k] / weight.sum())) for k in order]
+
+
+def _fill(model: Any, image: Any, text: Any, absent: Any, length: int, width: int, association: str) -> Written:
+    prompt = jax.numpy.full((len(image), 1), vocab.sentinel(0), np.int32)
+    return beam(model, *read_masked(model, image, text, absent, association), prompt, length, width=width)
+
+
+def _sample(model: Any, image: Any, prompt: Any, keys: Any, *rows: Any, length: int, count: int) -> Written:
+    settings = dict(zip(("temperature", "top_p", "top_k"), rows, strict=True))
+    key = jax.random.wrap_key_data(keys)
+    return sampled(model, *picture_memory(model, image), prompt.astype(np.int32), length, key, count=count, **settings)
+
+
+def _beam(model: Any, image: Any, prompt: Any, **settings: Any) -> Written:
+    return beam(model, *picture_memory(model, image), prompt.astype(np.int32), **settings)

@@ -1,0 +1,207 @@
+"""Asking a trained model from the shell: commands, their fields, and files of many questions.
+
+A new command is one function registered in `COMMANDS`: its parameters after the model are the fields that it reads,
+those without a default must be given, and every one is explained once in `FIELDS`.
+"""
+
+import contextlib
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+from absl import flags
+
+import xmjax
+from xmjax.errors import UserError
+from xmjax.model_api import Model
+from xmjax.registry import Registry, suggest
+
+
+class Answer(NamedTuple):
+    """What a command found.
+
+    Attributes:
+      values: for JSON.
+      lines: for people.
+    """
+
+    values: dict[str, Any]
+    lines: list[str]
+
+
+COMMANDS: Registry[Callable[..., Answer]] = Registry("command")
+
+FIELDS: dict[str, tuple[type, str]] = {
+    "image": (str, "file of the picture"),
+    "text": (str, "the sentence, with ___ where a word is missing"),
+    "word": (str, "word of the text to mask, where the text has no ___"),
+    "candidates": (list, "words to choose from, with commas between"),
+    "top": (int, "most words to show where there are no candidates"),
+    "lang": (str, "language to write in, such as en"),
+    "style": (str, "wording to write in, for runs that have several"),
+    "method": (str, "greedy, sample or beam"),
+    "n": (int, "texts to write"),
+    "temperature": (float, "of method sample: below 1 is surer, above 1 more varied"),
+    "seed": (int, "of method sample"),
+}
+"""Everything that commands read: its type and what it is; a flag on the command line, a key in a file."""
+
+
+@COMMANDS.register("fill")
+def fill(
+    model: Model,
+    text: str,
+    image: str | None = None,
+    word: str | None = None,
+    candidates: list[str] | None = None,
+    top: int = 5,
+) -> Answer:
+    """Which words stand at the masked place of a sentence."""
+    found = model.fill(text, image, word, candidates, top)
+    values = [{"word": word, "probability": round(share, 6)} for word, share in found]
+    return Answer({"words": values}, [f"{share:6.1%}  {word}" for word, share in found])
+
+
+@COMMANDS.register("caption")
+def caption(
+    model: Model,
+    image: str,
+    lang: str | None = None,
+    style: str = "",
+    method: str = "greedy",
+    n: int = 1,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> Answer:
+    """What the model writes about a picture."""
+    texts = model.caption(image, lang, style, method, n, temperature=temperature, seed=seed)
+    return Answer({"captions": texts}, texts)
+
+
+@COMMANDS.register("embed")
+def embed(model: Model, text: str | None = None, image: str | None = None) -> Answer:
+    """The unit vector of a text or of a picture."""
+    vector = [round(float(x), 6) for x in model.embed(text, image)[0]]
+    return Answer({"vector": vector}, [" ".join(f"{x:.6f}" for x in vector)])
+
+
+def define_flags() -> None:
+    """Defines --workdir, --step, --input, --output, --json and a flag for every field of every command."""
+    flags.DEFINE_string("workdir", None, "of the run", required=True)
+    flags.DEFINE_integer("step", None, "checkpoint to use; default the newest")
+    flags.DEFINE_string("input", None, "JSONL file with one question a line, in the place of flags")
+    flags.DEFINE_string("output", None, "file of the answers, as JSON lines; default the screen")
+    flags.DEFINE_bool("json", False, "answer in JSON")
+    define = {
+        str: flags.DEFINE_string,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        list: flags.DEFINE_list,
+    }
+    for name, (kind, help) in FIELDS.items():
+        define[kind](name, None, help)
+
+
+def run(name: str = "") -> int:
+    """Answers what the flags ask; status 1 where some line of --input failed.
+
+    Raises:
+      UserError: the command or a field is unknown, a file cannot be read or written, or the one question fails.
+    """
+    if not name:
+        raise UserError(f"name a command: predict.py --workdir=DIR {'|'.join(sorted(COMMANDS.items))}")
+    command, options = COMMANDS[name], flags.FLAGS
+    given = {field: options[field].value for field in FIELDS if options[field].value is not None}
+    if options.input is None:
+        _check(name, given, "--")
+        model = xmjax.load(options.workdir, options.step)
+        with _opened(options.output) as output:
+            answer = command(model, **given)
+            whole = options.json or options.output is not None
+            print(_json(given | answer.values) if whole else "\n".join(answer.lines), file=output)
+        return 0
+    if given:
+        raise UserError(f"--{next(iter(given))} is given beside --input: put it into every line of {options.input}")
+    lines = _lines(Path(options.input))
+    if options.output is not None and Path(options.output).resolve() == Path(options.input).resolve():
+        raise UserError(f"--output={options.output} is the input too: give another file")
+    model = xmjax.load(options.workdir, options.step)
+    failed = 0
+    with _opened(options.output) as output:
+        for number, line in lines:
+            answer = _answer(name, model, line, Path(options.input).parent)
+            if "error" in answer:
+                failed += 1
+                print(f"error: {options.input}, line {number}: {answer['error']}", file=sys.stderr, flush=True)
+            print(_json(answer), file=output, flush=True)
+    if failed:
+        print(f"error: {failed} of {len(lines)} lines failed; mend them and ask again", file=sys.stderr, flush=True)
+    return int(failed > 0)
+
+
+def _answer(name: str, model: Model, line: str, folder: Path) -> dict[str, Any]:
+    """The line's own values and the answer to them, or an error."""
+    asked: dict[str, Any] = {}
+    try:
+        try:
+            asked = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"not JSON ({error}): write one object a line") from error
+        if not isinstance(asked, dict):
+            asked = {}
+            raise UserError("not a JSON object: write one object a line")
+        given = {key: value for key, value in asked.items() if key != "id" and value is not None}
+        _check(name, given)
+        if "image" in given:
+            given["image"] = str(folder / Path(given["image"]).expanduser())  # as in folders of training data
+        return asked | COMMANDS[name](model, **given).values
+    except UserError as error:
+        return asked | {"error": str(error)}
+
+
+def _check(name: str, given: Mapping[str, Any], dashes: str = "") -> None:
+    """Refuses fields that a command does not read, values of a wrong type, and missing fields."""
+    parameters = dict(list(inspect.signature(COMMANDS[name]).parameters.items())[1:])
+    for field, value in given.items():
+        if field not in parameters:
+            raise UserError(f"{name} does not read {dashes}{field}: {suggest(field, parameters)}")
+        kind = FIELDS[field][0]
+        right = isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)
+        if not right or (isinstance(value, list) and not all(isinstance(item, str) for item in value)):
+            expected = {str: "a string", int: "a whole number", float: "a number", list: "a list of strings"}[kind]
+            raise UserError(f"{dashes}{field}={value!r} must be {expected}")
+    for field, parameter in parameters.items():
+        if parameter.default is parameter.empty and field not in given:
+            raise UserError(f"{name} needs {dashes}{field}: {FIELDS[field][1]}")
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """Number and content of the lines of a file that are not blank."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UserError(f"--input={path} cannot be read ({reason}): give a JSONL file") from error
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not lines:
+        raise UserError(f"--input={path} has no lines: write one JSON object a line")
+    return lines
+
+
+def _opened(path: str | None) -> contextlib.AbstractContextManager[TextIO]:
+    """The file of the answers, or the screen."""
+    if path is None:
+        return contextlib.nullcontext(sys.stdout)
+    try:
+        return open(path, "w", encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"--output={path} cannot be written ({error.strerror}): give a file in a folder that exists"
+        ) from error
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False)
