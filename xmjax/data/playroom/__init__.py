@@ -6,7 +6,19 @@ from xmjax.data.playroom.questions import KINDS_OF_QUESTIONS, questions
 from xmjax.data.playroom.render import render
 from xmjax.data.playroom.source import Playroom
 from xmjax.data.playroom.truth import candidates, describes, fills
-from xmjax.data.playroom.world import COLORS, HELDOUT, KINDS, RELATIONS, SIZES, VERSION, Scene, Toy, relations
+from xmjax.data.playroom.world import (
+    COLORS,
+    HELDOUT,
+    KINDS,
+    PLACES,
+    RELATIONS,
+    SIZES,
+    VERSION,
+    Scene,
+    Toy,
+    places,
+    relations,
+)
 
 __all__ = [
     "ALL_STYLES",
@@ -18,6 +30,7 @@ __all__ = [
     "KINDS_OF_QUESTIONS",
     "LANGUAGES",
     "NAMES",
+    "PLACES",
     "RELATIONS",
     "SIZES",
     "STYLES",
@@ -33,6 +46,7 @@ __all__ = [
     "compose",
     "describes",
     "fills",
+    "places",
     "questions",
     "relations",
     "render",

@@ -12,10 +12,10 @@ import functools
 from collections.abc import Iterator
 
 from xmjax.data.playroom.lexicon import COLORS, NAMES, RELATIONS, SIZES
-from xmjax.data.playroom.world import Scene, Toy, relations
+from xmjax.data.playroom.world import Scene, Toy, places, relations
 from xmjax.data.source import Caption, Word
 
-STYLES = ("pair", "list", "size", "one")
+STYLES = ("pair", "list", "size", "one", "place")
 """The wordings a playroom draws from unless told otherwise."""
 
 ALL_STYLES = (*STYLES, "plain")
@@ -46,7 +46,8 @@ class Meaning:
 
     Attributes:
       phrases: one or two noun phrases, in order.
-      relation: of the first to the second, one of ``world.RELATIONS``; None where none is said.
+      relation: of the first to the second, one of ``world.RELATIONS``; with one phrase, to the picture's middle, one of
+        ``world.PLACES``; None where none is said.
       alone: whether it says that there is no other toy.
     """
 
@@ -75,6 +76,7 @@ _TEMPLATES: dict[tuple[str, str], tuple[_Piece, ...]] = {
     ("en", "list"): ((0, "", ""), " and ", (1, "", "")),
     ("en", "plain"): ((0, "", ""), " and ", (1, "", "")),
     ("en", "one"): ("there is ", (0, "", "")),
+    ("en", "place"): ((0, "", ""), " ", "relation", " the middle"),
     ("en", "alone"): ("only ", (0, "", "")),
     # The noun before the relation takes no particle, not even before "들고" (holding), where spoken Korean drops it:
     # an object particle would give the relation away.
@@ -83,9 +85,10 @@ _TEMPLATES: dict[tuple[str, str], tuple[_Piece, ...]] = {
     ("ko", "list"): ((0, "와", "과"), " ", (1, "가", "이"), " 있다"),
     ("ko", "plain"): ((0, "와", "과"), " ", (1, "를", "을"), " 본다"),
     ("ko", "one"): ((0, "가", "이"), " 있다"),
+    ("ko", "place"): ((0, "가", "이"), " 가운데 ", "relation", " 있다"),
     ("ko", "alone"): ((0, "만", "만"), " 있다"),
 }
-_WITH_COLOR = {"pair", "list", "size", "one"}
+_WITH_COLOR = {"pair", "list", "size", "one", "place"}
 _WITH_SIZE = {"size", "one"}
 _RELATED = {"pair", "size"}
 
@@ -104,7 +107,8 @@ def compose(meaning: Meaning, language: str, style: str) -> PlayCaption:
     for piece in _TEMPLATES[language, "alone" if meaning.alone else style]:
         if piece == "relation":
             assert meaning.relation is not None
-            added, length, units = _relation_unit(meaning.relation, language)
+            kind = "relation" if len(meaning.phrases) == 2 else "place"
+            added, length, units = _relation_unit(meaning.relation, language, kind)
         elif isinstance(piece, str):
             text += piece
             offset += len(piece) if piece.isascii() else len(piece.encode())
@@ -122,10 +126,10 @@ _Units = tuple[str, int, tuple[tuple[int, int, str], ...]]
 
 
 @functools.cache
-def _relation_unit(relation: str, language: str) -> _Units:
+def _relation_unit(relation: str, language: str, kind: str) -> _Units:
     text = RELATIONS[language][relation]
     length = len(text.encode())
-    return text, length, ((0, length, "relation"),)
+    return text, length, ((0, length, kind),)
 
 
 @functools.cache
@@ -164,7 +168,7 @@ def _about(toy: Toy, language: str, style: str) -> Phrase:
 def captions(scene: Scene, language: str, style: str) -> list[PlayCaption]:
     """All true captions of a scene in a language and style, each once, in a fixed order.
 
-    They define an exact match. A scene with a single toy has none but in style "one".
+    They define an exact match. A scene with a single toy has none but in the styles "one" and "place".
     """
     toys = scene.toys
     meanings: list[Meaning] = []
@@ -172,6 +176,8 @@ def captions(scene: Scene, language: str, style: str) -> list[PlayCaption]:
         meanings = [Meaning((_about(toy, language, style),)) for toy in toys]
         if len(toys) == 1:
             meanings.append(Meaning(meanings[0].phrases, alone=True))
+    elif style == "place":
+        meanings = [Meaning((_about(toys[i], language, style),), relation) for i, relation in places(scene)]
     elif style in _RELATED:
         for i, relation, j in relations(scene):
             meanings.append(Meaning((_about(toys[i], language, style), _about(toys[j], language, style)), relation))
@@ -189,11 +195,17 @@ def draw_caption(scene: Scene, language: str, style: str, draws: Iterator[float]
     Args:
       scene: what to speak of.
       language: "en" or "ko".
-      style: the wording asked for. Where it says nothing true, the next best is taken: "one" for a single toy,
-        "list" where no two toys are in a clear relation.
+      style: the wording asked for. Where it says nothing true, the next best is taken: "place" or "one" for a single
+        toy, "list" where no two toys are in a clear relation and none in a clear place.
       draws: numbers in [0, 1).
     """
     toys = scene.toys
+    if style == "place" or (style in _RELATED and len(toys) == 1):
+        clear = places(scene)
+        if clear:
+            i, relation = clear[int(next(draws) * len(clear))]
+            return compose(Meaning((_about(toys[i], language, "place"),), relation), language, "place")
+        style = "list"
     if len(toys) == 1:
         return compose(Meaning((_about(toys[0], language, "one"),), alone=True), language, "one")
     if style == "one":

@@ -4,7 +4,7 @@ import dataclasses
 
 from xmjax.data.playroom.language import Meaning, Phrase, PlayCaption, compose
 from xmjax.data.playroom.lexicon import KINDS_OF
-from xmjax.data.playroom.world import COLORS, RELATIONS, SIZES, Scene, Toy, relations
+from xmjax.data.playroom.world import COLORS, PLACES, RELATIONS, SIZES, Scene, Toy, places, relations
 
 
 def describes(caption: PlayCaption, scene: Scene) -> bool:
@@ -26,6 +26,8 @@ def _true(meaning: Meaning, language: str, scene: Scene) -> bool:
     fitting = [
         [index for index, toy in enumerate(scene.toys) if _fits(phrase, language, toy)] for phrase in meaning.phrases
     ]
+    if len(fitting) == 1 and meaning.relation is not None:
+        return any(relation == meaning.relation and i in fitting[0] for i, relation in places(scene))
     if len(fitting) == 1 or not all(fitting):
         return all(fitting)
     first, second = fitting
@@ -71,8 +73,9 @@ def _fillings(caption: PlayCaption, index: int) -> list[Meaning]:
     assert caption.words is not None
     meaning = caption.meaning
     kind = caption.words[index].kind
-    if kind == "relation":
-        return [dataclasses.replace(meaning, relation=relation) for relation in RELATIONS]
+    if kind in ("relation", "place"):
+        fitting = RELATIONS if kind == "relation" else PLACES
+        return [dataclasses.replace(meaning, relation=relation) for relation in fitting]
     # Phrases come in the order of the text in every wording, and each has the same classes of words.
     place = sum(word.kind == kind for word in caption.words[:index])
     before, phrase, after = meaning.phrases[:place], meaning.phrases[place], meaning.phrases[place + 1 :]

@@ -11,13 +11,15 @@ import numpy as np
 
 from xmjax.data.playroom import lexicon, shapes
 
-VERSION = 1
+VERSION = 2
 """Raised whenever a record changes; figures published for one version do not hold for another."""
 
 KINDS = tuple(shapes.SHAPES)
 COLORS = tuple(lexicon.COLORS["en"])
 SIZES = tuple(lexicon.SIZES["en"])
 RELATIONS = tuple(lexicon.RELATIONS["en"])
+PLACES = ("left of", "right of", "above", "below")
+"""Relations that a toy can have to the picture's middle."""
 GRADES = ("easy", "cluttered", "single")
 SPLITS = ("train", "val", "test", "heldout")
 
@@ -125,6 +127,21 @@ def relations(scene: Scene) -> list[tuple[int, str, int]]:
                 found += [(i, "left of", j), (j, "right of", i)] if dx > 0 else [(j, "left of", i), (i, "right of", j)]
             elif free_y >= gap and abs(dy) >= _DOMINANCE * abs(dx):
                 found += [(i, "above", j), (j, "below", i)] if dy > 0 else [(j, "above", i), (i, "below", j)]
+    return found
+
+
+def places(scene: Scene) -> list[tuple[int, str]]:
+    """Where toys are clearly to one side of the picture's middle, as (toy, relation)."""
+    found = []
+    for i, toy in enumerate(scene.toys):
+        y0, x0, y1, x1 = toy.box
+        dx, dy = x0 + x1 - scene.image_size, y0 + y1 - scene.image_size  # twice the way from the middle
+        if max(abs(dx), abs(dy)) < scene.image_size // 4:
+            continue
+        if abs(dx) >= _DOMINANCE * abs(dy):
+            found.append((i, "right of" if dx > 0 else "left of"))
+        elif abs(dy) >= _DOMINANCE * abs(dx):
+            found.append((i, "below" if dy > 0 else "above"))
     return found
 
 
