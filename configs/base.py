@@ -74,13 +74,13 @@ def resize(config: ConfigDict, size: str) -> None:
     if size in ("tiny", "small"):
         # On a CPU every operation counts: few tokens, unrolled layers, and depth first where the picture is read.
         tiny = size == "tiny"
-        config.batch_size, config.steps = 64, 1500 if tiny else 4000
+        config.batch_size, config.steps = 64, 1500 if tiny else 4500
         model.width, model.heads, model.unroll = 128, 2, 4
         model.fusion_layers = model.decoder_layers = 1 if tiny else 2
         image.size, image.patch, image.stem = 32, 8, 64
         image.unimodal_layers, text.unimodal_layers = 2, 1
         text.ngrams = ()
-        config.save_every, config.evaluation.every = (250, 0) if tiny else (1000, 1000)
+        config.save_every, config.evaluation.every = (250, 0) if tiny else (500, 1500)
         optimizer.learning_rate, optimizer.warmup = 4e-3, 50
         return
     layers, model.width, model.heads = {"base": (12, 768, 12), "large": (24, 1024, 16), "huge": (32, 1280, 16)}[size]

@@ -10,7 +10,6 @@ from xmjax.data.arrays import prompted
 from xmjax.data.pipeline import Stream
 from xmjax.data.source import Caption, Record, Word
 from xmjax.errors import UserError
-from xmjax.models.crossmodal import concatenate
 from xmjax.models.embedders import Tokens
 from xmjax.models.passes import Passes
 from xmjax.objectives import OBJECTIVES, Objective, features, make, options
@@ -189,7 +188,7 @@ def test_a_sentinel_hides_the_word(make_config, apply_model, tiny_params, tiny_c
 
     def forward(model, batch, sequences):
         passes = Passes(model, batch)
-        memory, valid = concatenate(passes.fused("image"))
+        memory, valid = passes.masked("image", jnp.zeros(4, bool))
         return memory, valid, model.decode(sequences[..., :-1], memory, valid)
 
     run = apply_model(tiny_config, forward)

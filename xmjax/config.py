@@ -124,6 +124,7 @@ class ModelConfig:
       fusion_layers: layers in which modalities see each other; 0 is late fusion.
       decoder_layers: layers of the byte decoder.
       embedding: width of the pooled vectors of the towers.
+      association: whether the model tells which units of the other modality each unit of the text speaks of.
       attention: implementation of attention: "auto", "xla" or "cudnn".
       remat: what the backward pass computes again: "none", "full" or "dots" (all but matrix products).
       unroll: layers unrolled in the scan over a stack; more compiles longer and can run faster.
@@ -139,6 +140,7 @@ class ModelConfig:
     fusion_layers: int = 2
     decoder_layers: int = 2
     embedding: int = 128
+    association: bool = False
     attention: str = "auto"
     remat: str = "none"
     unroll: int = 1

@@ -28,6 +28,7 @@ def _playroom(config: Config, options: DataConfig, split: str) -> Source:
             config.model.image.size,
             languages=languages,
             captions_per_record=max(options.captions, len(languages)),  # of which the stream draws
+            questions_per_record=len(languages) if "answer" in config.objectives else 0,
         )
     except ValueError as error:
         raise UserError(f"config.data: {error}") from None

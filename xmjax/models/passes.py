@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from einops import rearrange, repeat
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Integer
 
+from xmjax.models.association import replaced, sentinel_tokens
+from xmjax.models.crossmodal import concatenate
 from xmjax.models.embedders import Tokens
 
 
@@ -53,18 +56,47 @@ class Passes:
         """Unit vectors, B rows, or B * C for text."""
         return self._once(("tower", modality), lambda: self.model.tower(modality, self.alone(modality)))
 
-    def masked(self) -> Tokens:
-        """Tokens of the masked captions after the text layers [B * C, T, D]."""
-        return self._once(
-            "masked", lambda: self.model.encode("text", rearrange(self.batch["masked"], "b c l -> (b c) l"))
-        )
+    def repeated(self, modality: str, count: int) -> Tokens:
+        """Tokens after the modality's own layers, each row ``count`` times [B * count, T, D]."""
+        return jax.tree.map(lambda x: repeat(x, "b ... -> (b c) ...", c=count), self.encoded(modality))
 
-    def fused(self, modality: str, absent: Bool[Array, " R"] | None = None) -> dict[str, Tokens]:
-        """Masked captions fused with one other modality.
+    def masked(
+        self, modality: str, absent: Bool[Array, " R"], association: str = ""
+    ) -> tuple[Float[Array, "Q M D"], Bool[Array, "Q M"]]:
+        """What the decoder reads to write the masked words of the B * C captions; see `masked_memory`."""
+        count = self.batch["spans"].shape[2]
+        ids = rearrange(self.batch["masked"], "b c l -> (b c) l")
+        other, text = self.repeated(modality, self.captions), self.model.encode("text", ids)
+        return masked_memory(self.model, modality, other, ids, text, absent, count, association)
 
-        Args:
-          modality: the other one; its tokens are repeated for every caption.
-          absent: of the B * C rows, those in which it is treated as missing.
-        """
-        tokens = jax.tree.map(lambda x: repeat(x, "b ... -> (b c) ...", c=self.captions), self.encoded(modality))
-        return self.model.fuse({modality: tokens, "text": self.masked()}, {} if absent is None else {modality: absent})
+
+def masked_memory(
+    model: Any,
+    modality: str,
+    other: Tokens,
+    ids: Integer[Array, "R L"],
+    text: Tokens,
+    absent: Bool[Array, " R"],
+    spans: int = 1,
+    association: str = "",
+) -> tuple[Float[Array, "Q M D"], Bool[Array, "Q M"]]:
+    """What the decoder reads to write the masked units of texts.
+
+    Args:
+      model: a `Crossmodal` bound to its parameters.
+      modality: what the texts are fused with.
+      other: its tokens after its own layers.
+      ids: the masked texts.
+      text: their tokens after the text's own layers.
+      absent: rows in which the other modality is treated as missing.
+      spans: sentinels of a text.
+      association: "" for all of both modalities, fused: one memory a text (Q is R); else one of `association.KINDS`:
+        one memory of two slots a sentinel (Q is R * spans), and no other way from the other modality to the unit.
+    """
+    fused = model.fuse({modality: other, "text": text}, {modality: absent})
+    if not association:
+        return concatenate(fused)
+    found = replaced(model.associate(fused["text"], fused[modality]), fused[modality].valid, association)
+    slots = model.slots(modality, text, other, found, sentinel_tokens(ids, text, spans))
+    memory = rearrange(slots, "r s slot d -> (r s) slot d")
+    return memory, jnp.ones(memory.shape[:2], bool)

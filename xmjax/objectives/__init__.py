@@ -1,5 +1,6 @@
 """Pretraining tasks: one file each, a registered name, a weight and a schedule over steps."""
 
+from xmjax.objectives.answer import Answer
 from xmjax.objectives.base import OBJECTIVES, Objective, Options, features, make, options, total_loss
 from xmjax.objectives.caption import Caption
 from xmjax.objectives.contrast import Contrast
@@ -7,6 +8,7 @@ from xmjax.objectives.fill import Fill
 
 __all__ = [
     "OBJECTIVES",
+    "Answer",
     "Caption",
     "Contrast",
     "Fill",

@@ -10,7 +10,8 @@ from einops import rearrange
 
 from xmjax import vocab
 from xmjax.data.arrays import mask_words
-from xmjax.models.crossmodal import concatenate
+from xmjax.errors import UserError
+from xmjax.models.association import KINDS
 from xmjax.objectives import base
 from xmjax.training import flops
 
@@ -25,6 +26,8 @@ class Options(base.Options):
       max_span_bytes: longest span; longer words are not masked.
       drop: share of captions whose picture is treated as absent, so that the model is a language model without it too.
       modality: what the captions are fused with.
+      association: "" lets the decoder read all of caption and picture; "learned" leaves it the association alone, and
+        "uniform" and "shuffled" put a control in its place (see `models.association`).
     """
 
     spans: int = 2
@@ -32,6 +35,7 @@ class Options(base.Options):
     max_span_bytes: int = 23
     drop: float = 0.1
     modality: str = "image"
+    association: str = ""
 
 
 @base.OBJECTIVES.register("fill")
@@ -47,6 +51,12 @@ class Fill(base.Objective):
     def __init__(self, options, config):
         super().__init__(options, config)
         vocab.sentinel(options.spans - 1)  # which refuses more spans than there are sentinels
+        if options.association not in ("", *KINDS):
+            raise UserError(
+                f"config.objectives.fill.association={options.association!r}: choose one of {', '.join(KINDS)}, or ''"
+            )
+        if options.association and not config.model.association:
+            raise UserError("config.objectives.fill.association needs config.model.association=True")
 
     def features(self, example: Any) -> dict[str, np.ndarray]:
         o = self.options
@@ -70,11 +80,13 @@ class Fill(base.Objective):
         }
 
     def loss(self, passes, rng):
-        sequences = rearrange(passes.batch["spans"], "b c s w -> (b c) s w")
-        absent = jax.random.bernoulli(rng, self.options.drop, (sequences.shape[0],))
-        fused = passes.fused(self.options.modality, absent)
-        logits = passes.model.decode(sequences[..., :-1], *concatenate(fused))
-        nats, count = base.sequence_nats(logits, sequences, sequences[..., 1:] != vocab.PAD)
+        o, spans = self.options, passes.batch["spans"]
+        absent = jax.random.bernoulli(rng, o.drop, (spans.shape[0] * spans.shape[1],))
+        memory, valid = passes.masked(o.modality, absent, o.association)
+        sequences = rearrange(rearrange(spans, "b c s w -> (b c s) w"), "(q k) w -> q k w", q=memory.shape[0])
+        logits = passes.model.decode(sequences[..., :-1], memory, valid)
+        found = base.sequence_nats(logits, sequences, sequences[..., 1:] != vocab.PAD)
+        nats, count = (rearrange(rearrange(x, "q k -> (q k)"), "(r s) -> r s", s=spans.shape[2]) for x in found)
         # Every caption counts alike, whatever is masked in it: the mean over microbatches is the mean over the batch.
         loss = jnp.mean(jnp.sum(nats, -1) / jnp.maximum(1, jnp.sum(count, -1)))
         seen = ~absent[:, None]

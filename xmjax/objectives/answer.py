@@ -1,0 +1,73 @@
+"""Answer: the decoder writes the answer to a question about the picture."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+
+from xmjax import vocab
+from xmjax.data.arrays import asked, draw
+from xmjax.models.passes import masked_memory
+from xmjax.objectives import base
+from xmjax.training import flops
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(base.Options):
+    """Options of `Answer`.
+
+    Attributes:
+      questions: questions asked of each record, of those it has.
+      max_answer_bytes: longest answer; longer ones are cut.
+      drop: share of questions whose picture is treated as absent, so that a blind answer is an honest guess.
+      modality: what is asked about.
+    """
+
+    questions: int = 1
+    max_answer_bytes: int = 31
+    drop: float = 0.1
+    modality: str = "image"
+
+
+@base.OBJECTIVES.register("answer")
+class Answer(base.Objective):
+    """Question answering as filling in: the question with a sentinel behind it, and the answer in the sentinel's place.
+
+    Requests that single out one object among several ("describe the one left of the blue cup") are questions too.
+    """
+
+    Options = Options
+
+    def features(self, example: Any) -> dict[str, np.ndarray]:
+        o, length = self.options, self.config.model.text.max_bytes
+        chosen = draw(example.record.questions, o.questions, example.rng)
+        rows = [asked(question, o.max_answer_bytes, length) for question in chosen]
+        rows += [asked(None, o.max_answer_bytes, length)] * (o.questions - len(rows))
+        questions, answers = zip(*rows, strict=True)
+        return {"question": np.array(questions), "answer": np.array(answers)}
+
+    def flops(self, share):
+        o, model = self.options, self.config.model
+        other, text = flops.tokens(model, o.modality), flops.tokens(model, "text") * share
+        return {
+            f"encode/{o.modality}": flops.encode(model, o.modality),
+            "question": o.questions * flops.encode(model, "text", share),
+            "fuse/question": o.questions * flops.stack(model, model.fusion_layers, other + text + 1),
+            "answer": o.questions * flops.decoder(model, o.max_answer_bytes + 1, other + text, 1),
+        }
+
+    def loss(self, passes, rng):
+        o, model = self.options, passes.model
+        sequences = rearrange(passes.batch["answer"], "b q w -> (b q) 1 w")
+        absent = jax.random.bernoulli(rng, o.drop, (sequences.shape[0],))
+        ids = rearrange(passes.batch["question"], "b q l -> (b q) l")
+        other = passes.repeated(o.modality, o.questions)
+        memory, valid = masked_memory(model, o.modality, other, ids, model.encode("text", ids), absent)
+        logits = model.decode(sequences[..., :-1], memory, valid)
+        nats, count = base.sequence_nats(logits, sequences, sequences[..., 1:] != vocab.PAD)
+        loss = jnp.mean(jnp.sum(nats, -1) / jnp.maximum(1, jnp.sum(count, -1)))
+        seen = ~absent[:, None]
+        return loss, {"bits_per_byte": base.bits_per_byte(nats * seen, count * seen)}
