@@ -68,6 +68,24 @@ def masked_ids(text: str, word: Word, length: int) -> UInt16[np.ndarray, " L"]:
     return fill_arrays(data, [word], 1, word.end - word.start, length)[0]
 
 
+def marked_ids(text: str, word: Word, length: int) -> UInt16[np.ndarray, " L"]:
+    """A text with a sentinel behind one word, cut and padded to ``length``; the word must end before it."""
+    data = np.frombuffer(vocab.truncate(vocab.utf8(text), length - 1), np.uint8).astype(np.uint16)
+    ids = np.full(length, vocab.PAD, np.uint16)
+    ids[: len(data) + 1] = np.insert(data, word.end, vocab.sentinel(0))
+    return ids
+
+
+def gloss_ids(gloss: str, max_bytes: int) -> UInt16[np.ndarray, " W"]:
+    """The decoder's sequence SEP gloss EOS, cut between characters and padded to max_bytes + 2."""
+    data = vocab.truncate(vocab.utf8(gloss), max_bytes)
+    ids = np.full(max_bytes + 2, vocab.PAD, np.uint16)
+    ids[0] = vocab.SEP
+    ids[1 : len(data) + 1] = np.frombuffer(data, np.uint8)
+    ids[len(data) + 1] = vocab.EOS
+    return ids
+
+
 def fill_arrays(
     data: bytes, chosen: list[Word], spans: int, max_span_bytes: int, length: int
 ) -> tuple[UInt16[np.ndarray, " L"], UInt16[np.ndarray, "S W"]]:

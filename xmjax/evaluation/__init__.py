@@ -4,7 +4,9 @@ from xmjax.evaluation.answer import AnswerEvaluator
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.caption import CaptionEvaluator
 from xmjax.evaluation.fill import FillEvaluator
+from xmjax.evaluation.pointing import PointingEvaluator
 from xmjax.evaluation.retrieval import RetrievalEvaluator
+from xmjax.evaluation.sense import SenseEvaluator
 
 __all__ = [
     "EVALUATORS",
@@ -12,6 +14,8 @@ __all__ = [
     "CaptionEvaluator",
     "Evaluator",
     "FillEvaluator",
+    "PointingEvaluator",
     "Report",
     "RetrievalEvaluator",
+    "SenseEvaluator",
 ]

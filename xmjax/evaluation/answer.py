@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from xmjax import vocab
@@ -34,7 +35,7 @@ class AnswerEvaluator(Evaluator):
             lambda model, image, text, absent: greedy(
                 model,
                 *read_masked(model, image, text, absent),
-                np.full((image.shape[0], 1), vocab.sentinel(0), np.int32),
+                jnp.full((image.shape[0], 1), vocab.sentinel(0), jnp.int32),
                 longest,
             )
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +11,7 @@ from jax import Array
 from xmjax import vocab
 from xmjax.config import Config
 from xmjax.data.arrays import image_bytes, masked_ids
+from xmjax.data.source import Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.items import FillItem, fill_items
 from xmjax.models.passes import masked_memory
@@ -141,7 +142,23 @@ def _masked(item: FillItem, length: int) -> np.ndarray:
     return masked_ids(item.caption.text, item.word, length)
 
 
-def derangement(items: Sequence[FillItem], seed: int = 0) -> np.ndarray:
+class Asked(Protocol):
+    """An item of a choice that a picture decides: `FillItem` and whatever has the same."""
+
+    record: Record
+    candidates: tuple[Any, ...]
+    answer: int
+
+    def true_in(self, record: Record) -> list[bool]:
+        """Which candidates another record's picture makes true."""
+        ...
+
+    def fits(self, record: Record) -> bool:
+        """Whether the answer is one of them."""
+        ...
+
+
+def derangement(items: Sequence[Asked], seed: int = 0) -> np.ndarray:
     """For every item another one whose picture does not make the item's answer true: a permutation where one exists.
 
     Random, then every clash is swapped away where some partner allows it.
@@ -163,7 +180,7 @@ def derangement(items: Sequence[FillItem], seed: int = 0) -> np.ndarray:
     return donor
 
 
-def oracle(items: Sequence[FillItem], donor: Sequence[int]) -> float:
+def oracle(items: Sequence[Asked], donor: Sequence[int]) -> float:
     """Accuracy of a scorer that reads the truth of the picture it is shown and guesses among the true candidates."""
     score = 0.0
     for item, shown in zip(items, donor, strict=True):

@@ -5,6 +5,7 @@ from xmjax.objectives.base import OBJECTIVES, Objective, Options, features, make
 from xmjax.objectives.caption import Caption
 from xmjax.objectives.contrast import Contrast
 from xmjax.objectives.fill import Fill
+from xmjax.objectives.sense import Sense
 
 __all__ = [
     "OBJECTIVES",
@@ -14,6 +15,7 @@ __all__ = [
     "Fill",
     "Objective",
     "Options",
+    "Sense",
     "features",
     "make",
     "options",

@@ -11,6 +11,8 @@ from jaxtyping import Array, Bool, Float, Integer
 
 from xmjax import vocab
 from xmjax.config import Config
+from xmjax.errors import UserError
+from xmjax.models.association import KINDS
 from xmjax.models.passes import Passes
 from xmjax.registry import Registry
 
@@ -75,6 +77,15 @@ def make(config: Config) -> dict[str, Objective]:
 def options(name: str, **changes: Any) -> dict[str, Any]:
     """All options of an objective, as config files hold them: the defaults with ``changes``."""
     return dataclasses.asdict(OBJECTIVES[name].Options(**changes))
+
+
+def check_association(association: str, config: Config, name: str) -> None:
+    """Raises UserError for an ``association`` that is unknown or that the model cannot give the objective ``name``."""
+    field = f"config.objectives.{name}.association"
+    if association not in ("", *KINDS):
+        raise UserError(f"{field}={association!r}: choose one of {', '.join(KINDS)}, or ''")
+    if association and not config.model.association:
+        raise UserError(f"{field}={association!r} needs config.model.association=True")
 
 
 def features(objectives: Mapping[str, Objective]) -> dict[str, list[Any]]:

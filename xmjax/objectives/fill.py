@@ -10,8 +10,6 @@ from einops import rearrange
 
 from xmjax import vocab
 from xmjax.data.arrays import mask_words
-from xmjax.errors import UserError
-from xmjax.models.association import KINDS
 from xmjax.objectives import base
 from xmjax.training import flops
 
@@ -51,12 +49,7 @@ class Fill(base.Objective):
     def __init__(self, options, config):
         super().__init__(options, config)
         vocab.sentinel(options.spans - 1)  # which refuses more spans than there are sentinels
-        if options.association not in ("", *KINDS):
-            raise UserError(
-                f"config.objectives.fill.association={options.association!r}: choose one of {', '.join(KINDS)}, or ''"
-            )
-        if options.association and not config.model.association:
-            raise UserError("config.objectives.fill.association needs config.model.association=True")
+        base.check_association(options.association, config, "fill")
 
     def features(self, example: Any) -> dict[str, np.ndarray]:
         o = self.options

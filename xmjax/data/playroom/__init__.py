@@ -5,7 +5,7 @@ from xmjax.data.playroom.lexicon import GLOSSES, HOMOGRAPHS, LANGUAGES, NAMES
 from xmjax.data.playroom.questions import KINDS_OF_QUESTIONS, questions
 from xmjax.data.playroom.render import render
 from xmjax.data.playroom.source import Playroom
-from xmjax.data.playroom.truth import candidates, describes, fills
+from xmjax.data.playroom.truth import candidates, describes, fills, meant
 from xmjax.data.playroom.world import (
     COLORS,
     HELDOUT,
@@ -46,6 +46,7 @@ __all__ = [
     "compose",
     "describes",
     "fills",
+    "meant",
     "places",
     "questions",
     "relations",

@@ -58,6 +58,26 @@ def candidates(caption: PlayCaption, index: int, scene: Scene) -> tuple[list[str
     return strings, truths
 
 
+def meant(caption: PlayCaption, index: int, scene: Scene) -> int | None:
+    """The toy that a word of a caption speaks of, where the caption leaves one only; words of place speak of none.
+
+    Args:
+      caption: a caption of the scene.
+      index: position in ``caption.words``.
+      scene: what it is said of.
+
+    Returns:
+      Index into ``scene.toys``, or None.
+    """
+    assert caption.words is not None
+    kind = caption.words[index].kind
+    if kind in ("relation", "place"):
+        return None
+    phrase = caption.meaning.phrases[sum(word.kind == kind for word in caption.words[:index])]
+    fitting = [i for i, toy in enumerate(scene.toys) if _fits(phrase, caption.language, toy)]
+    return fitting[0] if len(fitting) == 1 else None
+
+
 def fills(scene: Scene, caption: PlayCaption) -> list[int]:
     """Indices of the words of a caption that the scene leaves exactly one candidate for."""
     assert caption.words is not None

@@ -1,0 +1,27 @@
+"""Meaning from pictures: association, senses of ambiguous words, captions and answers in one checkpoint.
+
+    python launch/pretrain.py --config=configs/meaning.py          two CPU cores, half an hour by estimate
+    python launch/pretrain.py --config=configs/meaning.py:smoke    two CPU cores, under a minute, learns nothing
+
+What it adds to the base run: `fill` and `sense` read the picture through the association alone, and `answer` asks about
+the picture. Figures are in docs/log.md.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.base import get_config as base_config
+from configs.base import run_name
+from xmjax.objectives import options
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The config for the modes of configs/base.py."""
+    config = base_config(arg)
+    config.name = run_name("meaning", arg)
+    config.model.association = True
+    config.objectives.fill.association = "learned"
+    with config.unlocked():
+        config.objectives.sense = options("sense", association="learned")
+        config.objectives.answer = options("answer")
+    config.evaluation.names = (*config.evaluation.names, "sense", "answer", "pointing")
+    return config

@@ -1,0 +1,167 @@
+"""Tests of senses and answers: what is trained on, what is asked, and that nothing gives the answer away."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from xmjax import sharding, vocab
+from xmjax.config import MeshConfig
+from xmjax.data import playroom
+from xmjax.data.arrays import asked, gloss_ids, marked_ids
+from xmjax.data.pipeline import Example
+from xmjax.data.source import Caption, Question, Record, Word
+from xmjax.evaluation.answer import AnswerEvaluator, most_frequent, oracle
+from xmjax.evaluation.pointing import PointingEvaluator, pointing_items
+from xmjax.evaluation.sense import SenseEvaluator, sense_items
+from xmjax.lexicon import kind_of, masked_gloss
+from xmjax.objectives import make, options
+
+RECORDS = playroom.Playroom("val", questions_per_record=2).read(range(150))
+
+
+@pytest.fixture(scope="module")
+def config(make_config):
+    return make_config(
+        {
+            "model.association": True,
+            "model.text.max_bytes": 64,
+            "objectives": {
+                "fill": options("fill", association="learned"),
+                "sense": options("sense", association="learned"),
+                "answer": options("answer", questions=2),
+            },
+            "evaluation.samples": 150,
+        }
+    )
+
+
+def example(record: Record) -> Example:
+    return Example(record, record.captions, np.random.default_rng(0))
+
+
+def test_a_sense_that_is_learned_is_near_the_captions(config):
+    sense = make(config)["sense"]
+    kept = []
+    for record in RECORDS:
+        found = sense.chosen(example(record))
+        arrays = sense.features(example(record))
+        if found is None:
+            assert (arrays["marked"] == vocab.PAD).all() and (arrays["gloss"] == vocab.PAD).all()
+            continue
+        caption, word, meaning = found
+        index = caption.words.index(word)
+        toy = playroom.meant(caption, index, record.truth)
+        kept.append(toy is None or record.truth.toys[toy].kind == kind_of(meaning))
+        assert vocab.decode(arrays["gloss"][1:]) == masked_gloss(meaning)
+        assert arrays["marked"][word.end] == vocab.sentinel(0)
+    assert len(kept) > 0.4 * len(RECORDS) and np.mean(kept) > 0.95
+
+
+def test_no_sense_below_the_threshold_is_learned(config):
+    high = dataclasses.replace(config.objectives["sense"], threshold=2.0)
+    sense = make(dataclasses.replace(config, objectives={"sense": high}))["sense"]
+    assert all(sense.chosen(example(record)) is None for record in RECORDS)
+
+
+def test_marked_texts_and_glosses():
+    ids = marked_ids("눈이 있다", Word(0, 6), 32)
+    assert ids[:8].tolist() == [*"눈이".encode(), vocab.sentinel(0), ord(" ")]
+    assert bytes(ids[(ids < 256)].tolist()).decode() == "눈이 있다"
+    long = marked_ids("a pear " + "배" * 40, Word(2, 6), 16)
+    assert long.shape == (16,) and long[6] == vocab.sentinel(0)
+    gloss = gloss_ids("눈" * 10, 10)
+    assert gloss[0] == vocab.SEP and vocab.decode(gloss[1:]) == "눈눈눈" and vocab.EOS in gloss
+
+
+def test_questions_keep_their_sentinel():
+    text, answer = asked(Question("what color is the bat?", "red"), 8, 32)
+    assert vocab.decode(text[:22]) == "what color is the bat?" and text[23] == vocab.sentinel(0)
+    assert answer.tolist()[:5] == [vocab.sentinel(0), *b"red", vocab.EOS]
+    text, answer = asked(Question("눈" * 20, "배" * 5), 8, 32)
+    assert (text == vocab.sentinel(0)).sum() == 1 and vocab.decode(answer[1:]) == "배배"
+    text, answer = asked(None, 8, 32)
+    assert (text == vocab.PAD).all() and (answer == vocab.PAD).all()
+
+
+def test_a_record_without_questions_is_padding(config):
+    arrays = make(config)["answer"].features(example(Record("x", (Caption("a b"),))))
+    assert arrays["question"].shape == (2, 64) and (arrays["question"] == vocab.PAD).all()
+
+
+def test_ambiguous_words_are_decided_by_the_picture():
+    items = sense_items(RECORDS, "playroom", 64)
+    assert len(items) > 40
+    for item in items:
+        assert len(item.candidates) == 2 and item.fits(item.record)
+        surface = item.text.encode()[item.word.start : item.word.end].decode()
+        assert not any(surface in masked_gloss(sense).split() for sense in item.candidates)
+    share = np.mean([item.answer for item in items])
+    assert 0.3 < share < 0.7
+
+
+def test_words_point_at_the_toy_they_mean():
+    items = pointing_items(RECORDS, 64)
+    assert len(items) > 100
+    for item in items:
+        y0, x0, y1, x1 = item.box
+        assert 0 <= y0 < y1 <= 1 and 0 <= x0 < x1 <= 1
+        assert (item.masked == vocab.sentinel(0)).sum() == 1
+
+
+def test_answers_are_those_of_the_truth():
+    assert all(oracle(q, r) for r in RECORDS for q in r.questions)
+    wrong = dataclasses.replace(RECORDS[0].questions[0], answer="never")
+    assert not oracle(wrong, RECORDS[0])
+    assert most_frequent([Question("", a, "en", "k") for a in "aab"]) == pytest.approx(2 / 3)
+
+
+@pytest.fixture(scope="module")
+def evaluators(config):
+    mesh = sharding.make_mesh(MeshConfig())
+    with jax.set_mesh(mesh):
+        return {cls: cls(config, mesh, RECORDS) for cls in (SenseEvaluator, AnswerEvaluator, PointingEvaluator)}
+
+
+def test_sense_scores_follow_the_likeliest_definition(evaluators):
+    evaluator = evaluators[SenseEvaluator]
+    answers = np.array([item.answer for item in evaluator.items])
+    best = np.where(np.arange(2) == answers[:, None], 1.0, 2.0)
+
+    def run(params, image, marked, glosses, absent):
+        return 3 - best if absent.all() else best
+
+    evaluator.run = run
+    scores = evaluator(None).scores
+    assert scores["sense/image"] == 1 and scores["sense/no_image"] == 0
+    assert scores["sense/chance"] == 0.5 and scores["sense/n"] == len(answers)
+    assert scores["sense/shuffled_image/oracle"] < 0.55
+
+
+def test_answers_and_descriptions_are_scored_apart(evaluators):
+    evaluator = evaluators[AnswerEvaluator]
+
+    def run(params, image, text, absent):
+        said = ["" if absent.all() else q.answer for q in evaluator.questions]
+        return np.stack([np.append(vocab.padded(t.encode(), 40), vocab.PAD) for t in said])
+
+    evaluator.run = run
+    scores = evaluator(None).scores
+    assert scores["answer/model"] == scores["describe/exact"] == 1
+    assert scores["answer/question_only"] == scores["describe/question_only"] == 0
+    assert scores["answer/n"] + scores["describe/n"] == len(evaluator.records)
+    assert scores["answer/model/oracle"] == scores["describe/exact/oracle"] == 1
+    assert 0 < scores["answer/model/most_frequent"] < 0.6
+
+
+def test_pointing_counts_points_in_the_box(evaluators):
+    evaluator = evaluators[PointingEvaluator]
+    boxes = np.array([item.box for item in evaluator.items])
+    middles = np.stack([boxes[:, :2].mean(1) * 0 - 1, (boxes[:, 0] + boxes[:, 2]) / 2], 1)
+    inside = (boxes[:, :2] + boxes[:, 2:]) / 2
+    for points, expected in ((inside, 1.0), (middles, 0.0)):
+        evaluator.run = lambda params, image, masked, points=points: (points, points[:, None])
+        scores = evaluator(None).scores
+        assert scores["pointing/model"] == scores["pointing/model/oracle"] == expected
+    assert 0.05 < scores["pointing/random"] < scores["pointing/centre_prior"] < 0.5

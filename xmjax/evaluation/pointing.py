@@ -1,0 +1,95 @@
+"""Pointing: whether the unit of the picture that a masked word is associated with lies on what the word speaks of."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from xmjax.data import playroom
+from xmjax.data.arrays import image_bytes, masked_ids
+from xmjax.data.source import Record
+from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
+from xmjax.models.association import sentinel_tokens
+
+
+@dataclasses.dataclass(frozen=True)
+class PointingItem:
+    """A word and where in the picture is what it speaks of.
+
+    Attributes:
+      record: with the picture.
+      masked: a caption with the word masked.
+      box: (y0, x0, y1, x1) as fractions of the side.
+    """
+
+    record: Record
+    masked: np.ndarray
+    box: tuple[float, float, float, float]
+
+
+def pointing_items(records: Sequence[Record], max_bytes: int) -> list[PointingItem]:
+    """One item a record: a noun of a caption, by turns, that the scene has one toy for."""
+    items = []
+    for i, record in enumerate(records):
+        caption = record.captions[i % len(record.captions)]
+        assert isinstance(caption, playroom.PlayCaption) and caption.words is not None
+        nouns = [k for k, word in enumerate(caption.words) if word.kind == "kind" and word.end <= max_bytes]
+        found = [(k, toy) for k in nouns if (toy := playroom.meant(caption, k, record.truth)) is not None]
+        if found:
+            word, toy = found[i // len(record.captions) % len(found)]
+            y0, x0, y1, x1 = (edge / record.truth.image_size for edge in record.truth.toys[toy].box)
+            masked = masked_ids(caption.text, caption.words[word], max_bytes)
+            items.append(PointingItem(record, masked, (y0, x0, y1, x1)))
+    return items
+
+
+@EVALUATORS.register("pointing")
+class PointingEvaluator(Evaluator):
+    """The pointing game (Zhang et al. 2018) on masked nouns: a hit is a heaviest unit whose middle lies in the box."""
+
+    def __init__(self, config, mesh, records):
+        super().__init__(config, mesh, records)
+        records = [r for r in self.records if isinstance(r.truth, playroom.Scene) and r.captions]
+        self.items = pointing_items(records, config.model.text.max_bytes) if config.model.association else []
+        if not self.items:
+            return
+        self.image = np.stack([image_bytes(item.record, config.model.image) for item in self.items])
+        self.masked = np.stack([item.masked for item in self.items])
+        self.run = self.compiled(heaviest)
+
+    def __call__(self, params):
+        if not self.items:
+            return Report({"pointing/n": 0})
+        boxes = np.array([item.box for item in self.items])
+        best, middles = self.run(params, self.image, self.masked)
+        scores = {
+            "pointing/model": float(np.mean(_inside(best[:, None], boxes))),
+            "pointing/model/oracle": float(np.mean(_inside(middles, boxes).any(1))),
+            "pointing/centre_prior": float(np.mean(_inside(np.full((len(boxes), 1, 2), 0.5), boxes))),
+            "pointing/random": float(np.mean((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))),
+            "pointing/n": len(boxes),
+        }
+        return Report(scores)
+
+
+def _inside(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Which points [B, N, 2] lie in their row's box [B, 4]."""
+    return ((boxes[:, None, :2] <= points) & (points < boxes[:, None, 2:])).all(-1)
+
+
+def heaviest(model, image: Array, masked: Array) -> tuple[Array, Array]:
+    """Where the first masked word of each text points.
+
+    Returns:
+      The middle (y, x) of the picture's unit that the word is most associated with [B, 2], and those of all units
+      [B, M, 2].
+    """
+    tokens = {"image": model.encode("image", image), "text": model.encode("text", masked)}
+    fused = model.fuse(tokens)
+    weights = model.associate(fused["text"], fused["image"]).weights
+    at = sentinel_tokens(masked, tokens["text"], 1)
+    best = jnp.argmax(jnp.take_along_axis(weights, at[..., None], 1), -1)
+    middles = (fused["image"].spans[..., :2] + fused["image"].spans[..., 2:]) / 2
+    return jnp.take_along_axis(middles, best[..., None], 1)[:, 0], middles

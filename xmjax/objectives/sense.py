@@ -1,0 +1,111 @@
+"""Sense: the decoder writes what a word means in its caption, as a dictionary has it, reading the picture."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+
+from xmjax import vocab
+from xmjax.data.arrays import caption_words, gloss_ids, marked_ids
+from xmjax.data.source import Caption, Word
+from xmjax.lexicon import Sense as Meaning
+from xmjax.lexicon import Symbolic, ask, choose, masked_gloss, open_dictionary
+from xmjax.models.passes import masked_memory
+from xmjax.objectives import base
+from xmjax.training import flops
+
+DOCUMENTS = 20_000
+"""Most glosses that the rarity of words is counted in."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(base.Options):
+    """Options of `Sense`.
+
+    Attributes:
+      dictionary: "playroom", or the path of a dictionary (docs/data.md).
+      tabs: tab files of the Open Multilingual WordNet, for a directory of WordNet.
+      threshold: least similarity between a sense and the captions of the picture; a sense below it is never learned.
+      max_gloss_bytes: longer glosses are cut.
+      drop: share of words whose picture is treated as absent.
+      modality: what shows the meaning.
+      association: as of `fill`.
+    """
+
+    dictionary: str = "playroom"
+    tabs: tuple[str, ...] = ()
+    threshold: float = 0.1
+    max_gloss_bytes: int = 80
+    drop: float = 0.1
+    modality: str = "image"
+    association: str = ""
+
+
+@base.OBJECTIVES.register("sense")
+class Sense(base.Objective):
+    """Dictionary senses in training (US 12,393,789, claims 6 and 7).
+
+    Of the senses of a word that one is learned which is nearest to the captions of the picture, those in other wordings
+    and languages among them; where none is near enough, nothing is. The word stays in the text, a sentinel behind it.
+    """
+
+    Options = Options
+
+    def __init__(self, options, config):
+        super().__init__(options, config)
+        base.check_association(options.association, config, "sense")
+        self.dictionary = open_dictionary(options.dictionary, options.tabs)
+        self.scorer = Symbolic(self.dictionary.glosses(DOCUMENTS))
+
+    def chosen(self, example: Any) -> tuple[Caption, Word, Meaning] | None:
+        """A word of one of the example's captions and the sense that is learned of it, None where none is kept."""
+        length = self.config.model.text.max_bytes
+        found = [
+            (caption, word) for caption in example.captions for word in caption_words(caption) if word.end < length
+        ]
+        for i in example.rng.permutation(len(found)):
+            caption, word = found[i]
+            others = [other for other in example.record.captions if other is not caption]
+            (choice,) = choose([ask(self.dictionary, caption, word, others)], self.scorer, self.options.threshold)
+            if choice.sense is not None:
+                return caption, word, choice.sense
+        return None
+
+    def features(self, example: Any) -> dict[str, np.ndarray]:
+        length, longest = self.config.model.text.max_bytes, self.options.max_gloss_bytes
+        found = self.chosen(example)
+        if found is None:
+            return {
+                "marked": np.full(length, vocab.PAD, np.uint16),
+                "gloss": np.full(longest + 2, vocab.PAD, np.uint16),
+            }
+        caption, word, sense = found
+        return {"marked": marked_ids(caption.text, word, length), "gloss": gloss_ids(masked_gloss(sense), longest)}
+
+    def flops(self, share):
+        o, model = self.options, self.config.model
+        other, text = flops.tokens(model, o.modality), flops.tokens(model, "text") * share
+        return {
+            f"encode/{o.modality}": flops.encode(model, o.modality),
+            "marked": flops.encode(model, "text", share),
+            "fuse/marked": flops.stack(model, model.fusion_layers, other + text + 1),
+            "sense": flops.decoder(model, o.max_gloss_bytes + 1, 2 if o.association else other + text, 1),
+        }
+
+    def loss(self, passes, rng):
+        o, model, ids = self.options, passes.model, passes.batch["marked"]
+        sequences = rearrange(passes.batch["gloss"], "b w -> b 1 w")
+        absent = jax.random.bernoulli(rng, o.drop, (ids.shape[0],))
+        other, text = passes.encoded(o.modality), model.encode("text", ids)
+        memory, valid = masked_memory(model, o.modality, other, ids, text, absent, 1, o.association)
+        logits = model.decode(sequences[..., :-1], memory, valid)
+        nats, count = base.sequence_nats(logits, sequences, sequences[..., 1:] != vocab.PAD)
+        loss = jnp.mean(nats / jnp.maximum(1, count))
+        seen = ~absent[:, None]
+        return loss, {
+            "bits_per_byte": base.bits_per_byte(nats * seen, count * seen),
+            "kept": jnp.mean(count > 0, dtype=jnp.float32),
+        }
