@@ -1,10 +1,12 @@
 """Tests of senses and answers: what is trained on, what is asked, and that nothing gives the answer away."""
 
 import dataclasses
+import re
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from xmjax import sharding, vocab
 from xmjax.config import MeshConfig
@@ -12,11 +14,15 @@ from xmjax.data import playroom
 from xmjax.data.arrays import asked, gloss_ids, marked_ids
 from xmjax.data.pipeline import Example
 from xmjax.data.source import Caption, Question, Record, Word
+from xmjax.errors import UserError
 from xmjax.evaluation.answer import AnswerEvaluator, most_frequent, oracle
 from xmjax.evaluation.pointing import PointingEvaluator, pointing_items
 from xmjax.evaluation.sense import SenseEvaluator, sense_items
 from xmjax.lexicon import kind_of, masked_gloss
+from xmjax.model_api import Associated, Model
 from xmjax.objectives import make, options
+from xmjax.pictures import draw_association, heated
+from xmjax.training.step import make_model
 
 RECORDS = playroom.Playroom("val", questions_per_record=2).read(range(150))
 
@@ -158,10 +164,81 @@ def test_answers_and_descriptions_are_scored_apart(evaluators):
 def test_pointing_counts_points_in_the_box(evaluators):
     evaluator = evaluators[PointingEvaluator]
     boxes = np.array([item.box for item in evaluator.items])
-    middles = np.stack([boxes[:, :2].mean(1) * 0 - 1, (boxes[:, 0] + boxes[:, 2]) / 2], 1)
-    inside = (boxes[:, :2] + boxes[:, 2:]) / 2
-    for points, expected in ((inside, 1.0), (middles, 0.0)):
-        evaluator.run = lambda params, image, masked, points=points: (points, points[:, None])
+    units = np.stack([boxes, boxes * 0], 1)  # the toy's own box, and a unit in the corner
+    for weights, expected in (([0.6, 0.4], 1.0), ([0.4, 0.6], 0.0)):
+        found = np.tile(weights, (len(boxes), 1)), np.ones(len(boxes)), units
+        evaluator.run = lambda params, image, masked, found=found: found
         scores = evaluator(None).scores
-        assert scores["pointing/model"] == scores["pointing/model/oracle"] == expected
+        assert scores["pointing/model"] == expected and scores["pointing/model/oracle"] == 1
     assert 0.05 < scores["pointing/random"] < scores["pointing/centre_prior"] < 0.5
+
+
+@pytest.fixture(scope="module")
+def model(config):
+    """A model with parameters twice as far from zero as at the start, so that pictures and texts matter."""
+    params = jax.jit(lambda: make_model(config).init(jax.random.key(3), method="initialise")["params"])()
+    return Model(config, jax.tree.map(lambda x: 2 * x, params))
+
+
+def test_a_model_in_use_finds_what_the_evaluators_find(model, config):
+    mesh = sharding.make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
+    params = model._params
+    senses, answers = (cls(config, mesh, RECORDS[:40]) for cls in (SenseEvaluator, AnswerEvaluator))
+    item = senses.items[0]
+    surface = item.text.encode()[item.word.start : item.word.end].decode()
+    found = model.sense(item.text, surface.removeprefix("a "), item.record.image)
+    nats = senses.run(params, senses.image, senses.marked, senses.glosses, np.zeros(len(senses.items), bool))[0]
+    assert found[0][0] == item.candidates[int(np.argmin(nats))]
+    assert sum(share for _, share in found) == pytest.approx(1)
+    assert dict(found)[item.candidates[0]] == pytest.approx(1 / (1 + np.exp(nats[0] - nats[1])), rel=1e-3)
+    written = answers.run(params, *answers.arrays, np.zeros(len(answers.records), bool))
+    images = [record.image for record in answers.records[:3]]
+    assert model.answer([q.text for q in answers.questions[:3]], images) == [vocab.decode(i) for i in written[:3]]
+
+
+def test_every_word_is_associated(model, tmp_path):
+    found = model.associate("a red 배가 있다", RECORDS[0].image)
+    assert [one.word for one in found] == ["a", "red", "배가", "있다"]
+    for one in found:
+        assert one.weights.sum() == pytest.approx(1, rel=1e-5) and 0 < one.strength < 1
+        assert one.boxes.shape == (len(one.weights), 4)
+    draw_association(RECORDS[0].image, found, tmp_path / "found.png")
+    with Image.open(tmp_path / "found.png") as picture:
+        assert picture.size[0] > 500
+    with pytest.raises(UserError, match="cannot be written"):
+        draw_association(RECORDS[0].image, found, tmp_path / "none" / "found.png")
+
+
+def test_what_is_bright_is_where_the_weight_lies():
+    image = np.full((8, 8, 3), 200, np.uint8)
+    boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], np.float32)
+    bright = heated(image, Associated("x", Word(0, 1), 1.0, np.array([0.25, 0.75], np.float32), boxes))
+    assert (bright[4:] == 200).all() and (bright[:4] < 100).all()
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda m: m.sense("a red bat", "boat", RECORDS[0].image), "the word 'boat' is not in 'a red bat'"),
+        (lambda m: m.sense("a red bat", "red"), "the dictionary has no sense of 'red' in en or ko"),
+        (lambda m: m.sense("a red bat", "bat", language="fr"), "no sense of 'bat' in fr"),
+        (lambda m: m.sense("a red bat", "bat", dictionary="none.tsv"), "none.tsv"),
+        (lambda m: m.sense("a " * 40 + "bat", "bat"), "this model reads 64: shorten the text"),
+        (lambda m: m.answer("  "), "the question is empty"),
+        (lambda m: m.associate(" . ", RECORDS[0].image), "no word in ' . '"),
+        (lambda m: m.associate("a bat", "nowhere.png"), "nowhere.png does not exist"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_in_one_line(model, ask, message):
+    with pytest.raises(UserError, match=re.escape(message)) as error:
+        ask(model)
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_without_association_says_so(make_config):
+    plain = Model(make_config(), None)
+    with pytest.raises(UserError, match="this run has no association"):
+        plain.associate("a bat", RECORDS[0].image)
+    for task in (lambda: plain.answer("what?"), lambda: plain.sense("a bat", "bat")):
+        with pytest.raises(UserError, match="this run has not trained"):
+            task()

@@ -11,8 +11,9 @@ from PIL import Image
 from xmjax import vocab
 from xmjax.config import Config
 from xmjax.data import images
-from xmjax.data.arrays import image_bytes, masked_ids
+from xmjax.data.arrays import image_bytes, marked_ids, masked_ids
 from xmjax.data.source import Record, Word
+from xmjax.data.words import words
 from xmjax.errors import UserError
 
 Picture = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
@@ -85,6 +86,35 @@ def masked(text: str, word: str | None, length: int) -> UInt16[np.ndarray, " L"]
             f"the masked place ends at byte {place.end} of {text!r}, and this model reads {length}: shorten the text"
         )
     return masked_ids(text, place, length)
+
+
+def marked(text: str, word: str, length: int) -> tuple[UInt16[np.ndarray, " L"], str]:
+    """A sentence with a sentinel behind one word, as ids padded to ``length``, and the word as it stands there (배가).
+
+    Raises:
+      UserError: the word is not in the text, or it lies beyond the length.
+    """
+    start, end = (len(vocab.utf8(text[:at])) for at in _place(text, word))
+    whole = next((unit for unit in words(text) if unit.start <= start and end <= unit.end), Word(start, end))
+    if whole.end >= length:
+        raise UserError(
+            f"the word {word!r} ends at byte {whole.end} of {text!r}, and this model reads {length}: shorten the text"
+        )
+    return marked_ids(text, whole, length), text.encode()[whole.start : whole.end].decode()
+
+
+def each_masked(text: str, length: int) -> tuple[list[tuple[str, Word]], UInt16[np.ndarray, "W L"]]:
+    """The words of a sentence, and the sentence once for each of them with that word masked.
+
+    Raises:
+      UserError: there is no word in the part that the model reads.
+    """
+    units = [unit for unit in words(text) if unit.end <= length]
+    if not units:
+        raise UserError(f"no word in {text!r}: give a sentence")
+    data = text.encode()
+    named = [(data[unit.start : unit.end].decode(), unit) for unit in units]
+    return named, np.stack([masked_ids(text, unit, length) for unit in units])
 
 
 def _marked(text: str) -> tuple[int, int]:

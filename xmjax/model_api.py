@@ -1,10 +1,10 @@
-"""A trained model that can be used: it embeds, fills in masked words and describes pictures."""
+"""A trained model that can be used: it embeds, fills in, describes, answers, and tells what words mean and point at."""
 
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -14,14 +14,18 @@ from jaxtyping import Float
 from xmjax import inference, sharding, vocab
 from xmjax.config import Config, MeshConfig
 from xmjax.data import playroom
-from xmjax.data.arrays import prompt_ids, text_ids
-from xmjax.data.source import Caption
+from xmjax.data.arrays import asked, gloss_ids, prompt_ids, text_ids
+from xmjax.data.source import Caption, Question, Word
 from xmjax.errors import UserError
+from xmjax.evaluation.answer import write_answer
 from xmjax.evaluation.base import batched
 from xmjax.evaluation.caption import picture_memory, write
 from xmjax.evaluation.fill import association_of, candidate_sequences, read_masked, score_candidates
+from xmjax.evaluation.pointing import pointed
 from xmjax.evaluation.retrieval import vectors
-from xmjax.inputs import Picture, masked, picture
+from xmjax.evaluation.sense import score_senses
+from xmjax.inputs import Picture, each_masked, marked, masked, picture
+from xmjax.lexicon import Dictionary, Sense, masked_gloss, open_dictionary
 from xmjax.models.generate import Written, beam, sampled
 from xmjax.registry import suggest
 
@@ -31,7 +35,27 @@ ROWS = 16
 WIDTH = 8
 """Beams that search for a masked word, and what numbers of candidates and beams are rounded up to."""
 
+T = TypeVar("T")
+
 METHODS = ("greedy", "sample", "beam")
+
+
+class Associated(NamedTuple):
+    """What a word of a text is associated with.
+
+    Attributes:
+      word: as it stands in the text.
+      place: its bytes.
+      strength: from 0 to 1, how much of it is in the picture at all.
+      weights: of the picture's units, which sum to one.
+      boxes: of the units, (y0, x0, y1, x1) as fractions of the side.
+    """
+
+    word: str
+    place: Word
+    strength: float
+    weights: Float[np.ndarray, " M"]
+    boxes: Float[np.ndarray, "M 4"]
 
 
 def load(workdir: str | os.PathLike[str], step: int | None = None) -> "Model":
@@ -68,6 +92,7 @@ class Model:
         self._params = params
         self._mesh = mesh or _one_device()
         self._compiled: dict[Any, Callable[..., Any]] = {}
+        self._dictionaries: dict[str, Dictionary] = {}
 
     def embed(
         self, text: str | Sequence[str] | None = None, image: Picture | Sequence[Picture] | None = None
@@ -123,9 +148,7 @@ class Model:
         texts, pictures, single = _paired(text, image)
         length = self.config.model.text.max_bytes
         inputs = np.stack([masked(t, word, length) for t in texts])
-        blank = picture(np.zeros((1, 1, 3), np.uint8), self.config)
-        shown = np.stack([blank if p is None else picture(p, self.config) for p in pictures])
-        absent = np.array([p is None for p in pictures])
+        shown, absent = self._shown(pictures)
         way = association_of(self.config)
         if candidates is None:
             if top < 1:
@@ -206,6 +229,88 @@ class Model:
         texts = [[vocab.decode(one) for one in row] for row in ids]
         return texts if several else texts[0]
 
+    def answer(self, question: str | Sequence[str], image: Picture | Sequence[Picture | None] | None = None) -> Any:
+        """The answer to a question about a picture, or the guess without one; a list gives a list.
+
+        Raises:
+          UserError: the question is empty, a picture cannot be read, or the run has not trained answer.
+        """
+        longest, length = self._trained("answer").max_answer_bytes, self.config.model.text.max_bytes
+        questions, pictures, single = _paired(question, image)
+        if not all(q.strip() for q in questions):
+            raise UserError("the question is empty: ask something, such as 'what color is the ball?'")
+        ids = np.stack([asked(Question(q, ""), longest, length)[0] for q in questions])
+        shown, absent = self._shown(pictures)
+        texts = [vocab.decode(row) for row in self._call(write_answer, shown, ids, absent, length=longest)]
+        return texts[0] if single else texts
+
+    def sense(
+        self,
+        text: str,
+        word: str,
+        image: Picture | None = None,
+        language: str | None = None,
+        dictionary: str | Dictionary | None = None,
+    ) -> list[tuple[Sense, float]]:
+        """The senses of a word of a text by how likely they are meant, with the picture or without one.
+
+        Args:
+          text: the sentence.
+          word: a word of it.
+          image: what the sentence is about.
+          language: of the text; default the first in which the dictionary has the word.
+          dictionary: name or path (see `lexicon.open_dictionary`), or an opened one; default the one of the run.
+
+        Returns:
+          (sense, probability) pairs, likeliest first; probabilities sum to 1.
+
+        Raises:
+          UserError: the word is not in the text or not in the dictionary, or the run has not trained sense.
+        """
+        options = self._trained("sense")
+        ids, surface = marked(text, word, self.config.model.text.max_bytes)
+        book = self._dictionary(dictionary or options.dictionary, options.tabs if dictionary is None else ())
+        languages = (language,) if language else (*self.config.data.languages, *playroom.LANGUAGES)
+        senses = next((found for tag in languages if (found := book.lookup(surface, tag))), ())
+        if not senses:
+            raise UserError(
+                f"the dictionary has no sense of {surface!r} in {' or '.join(languages)}: name the language, or give a "
+                "dictionary that has the word"
+            )
+        count = _rounded(len(senses), WIDTH)
+        glosses = np.full((1, count, options.max_gloss_bytes + 2), vocab.PAD, np.uint16)
+        for row, sense in zip(glosses[0], senses, strict=False):
+            row[:] = gloss_ids(masked_gloss(sense), options.max_gloss_bytes)
+        shown, absent = self._shown([image])
+        nats = self._call(score_senses, shown, ids[None], glosses, absent, association=options.association)
+        return _ranked(senses, nats[0, : len(senses)])
+
+    def associate(self, text: str, image: Picture) -> list[Associated]:
+        """What in the picture each word of a text speaks of: every word is masked in turn.
+
+        Raises:
+          UserError: the text has no words, the picture cannot be read, or the model has no association.
+        """
+        if not self.config.model.association:
+            raise UserError("this run has no association: load one trained with config.model.association=True")
+        named, ids = each_masked(text, self.config.model.text.max_bytes)
+        shown = np.repeat(picture(image, self.config)[None], len(ids), 0)
+        rows = zip(named, *self._call(pointed, shown, ids), strict=True)
+        return [Associated(word, place, float(power), weights, boxes) for (word, place), weights, power, boxes in rows]
+
+    def _dictionary(self, given: str | Dictionary, tabs: Sequence[str]) -> Dictionary:
+        if isinstance(given, Dictionary):
+            return given
+        if given not in self._dictionaries:
+            self._dictionaries[given] = open_dictionary(given, tabs)
+        return self._dictionaries[given]
+
+    def _shown(self, pictures: Sequence[Picture | None]) -> tuple[np.ndarray, np.ndarray]:
+        """Pictures as the embedder takes them, blank where there is none, and where that is so."""
+        blank = picture(np.zeros((1, 1, 3), np.uint8), self.config)
+        shown = np.stack([blank if p is None else picture(p, self.config) for p in pictures])
+        return shown, np.array([p is None for p in pictures])
+
     def _call(self, function: Callable[..., Any], *arrays: np.ndarray, **static: Any) -> Any:
         """``function(model, *arrays, **static)`` on rows of NumPy arrays, compiled once for each ``static``."""
         size = 1 if len(arrays[0]) == 1 else ROWS
@@ -282,7 +387,7 @@ def _likeliest(ids: np.ndarray, score: np.ndarray, top: int) -> list[tuple[str, 
     return [pair for pair in pairs if pair[0]][:top]
 
 
-def _ranked(words: list[str], nats: np.ndarray) -> list[tuple[str, float]]:
+def _ranked(words: Sequence[T], nats: np.ndarray) -> list[tuple[T, float]]:
     weight = np.exp(nats.min() - nats.astype(np.float64))
     order = np.argsort(-weight, kind="stable")
     return [(words[k], float(weight[k] / weight.sum())) for k in order]

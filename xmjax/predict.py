@@ -15,8 +15,11 @@ from typing import Any, NamedTuple, TextIO
 from absl import flags
 
 import xmjax
+from xmjax import inputs
 from xmjax.errors import UserError
+from xmjax.lexicon import open_dictionary
 from xmjax.model_api import Model
+from xmjax.pictures import draw_association
 from xmjax.registry import Registry, suggest
 
 
@@ -37,7 +40,10 @@ COMMANDS: Registry[Callable[..., Answer]] = Registry("command")
 FIELDS: dict[str, tuple[type, str]] = {
     "image": (str, "file of the picture"),
     "text": (str, "the sentence, with ___ where a word is missing"),
-    "word": (str, "word of the text to mask, where the text has no ___"),
+    "word": (str, "a word of the text: the one to mask, where the text has no ___, or the one whose sense is asked"),
+    "dictionary": (str, "playroom, a table, a directory of WordNet or an LMF file; default the run's"),
+    "tabs": (list, "tab files of the Open Multilingual WordNet, for a directory of WordNet"),
+    "picture": (str, "PNG to draw the answer into"),
     "candidates": (list, "words to choose from, with commas between"),
     "top": (int, "most words to show where there are no candidates"),
     "lang": (str, "language to write in, such as en"),
@@ -86,6 +92,55 @@ def embed(model: Model, text: str | None = None, image: str | None = None) -> An
     """The unit vector of a text or of a picture."""
     vector = [round(float(x), 6) for x in model.embed(text, image)[0]]
     return Answer({"vector": vector}, [" ".join(f"{x:.6f}" for x in vector)])
+
+
+@COMMANDS.register("answer")
+def answer(model: Model, text: str, image: str | None = None) -> Answer:
+    """The answer to a question about a picture."""
+    found = model.answer(text, image)
+    return Answer({"answer": found}, [found])
+
+
+@COMMANDS.register("sense")
+def sense(
+    model: Model,
+    text: str,
+    word: str,
+    image: str | None = None,
+    lang: str | None = None,
+    dictionary: str | None = None,
+    tabs: list[str] | None = None,
+) -> Answer:
+    """What a word of a sentence means, by a dictionary."""
+    book = open_dictionary(dictionary, tabs or ()) if dictionary else None
+    found = model.sense(text, word, image, lang, book)
+    values = [{"sense": s.id, "gloss": s.gloss, "probability": round(share, 6)} for s, share in found]
+    return Answer({"senses": values}, [f"{share:6.1%}  {s.gloss}  ({s.id})" for s, share in found])
+
+
+@COMMANDS.register("associate")
+def associate(model: Model, text: str, image: str, picture: str | None = None) -> Answer:
+    """What in the picture each word of a sentence speaks of."""
+    found = model.associate(text, image)
+    if picture is not None:
+        pixels = inputs.picture(image, model.config)
+        if pixels.ndim != 3:
+            raise UserError("--picture needs a run that reads pixels; this one reads the bytes of image files")
+        draw_association(pixels, found, Path(picture))
+    values, lines = [], []
+    for one in found:
+        best = one.boxes[one.weights.argmax()]
+        values.append(
+            {
+                "word": one.word,
+                "strength": round(one.strength, 6),
+                "box": [round(float(x), 6) for x in best],
+                "weights": [round(float(x), 6) for x in one.weights],
+            }
+        )
+        y0, x0, y1, x1 = best
+        lines.append(f"{one.word}: strength {one.strength:.2f}, most at x {x0:.2f}-{x1:.2f}, y {y0:.2f}-{y1:.2f}")
+    return Answer({"words": values}, lines)
 
 
 def define_flags() -> None:

@@ -2,9 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from xmjax import vocab
 from xmjax.data import playroom
@@ -31,14 +34,7 @@ class AnswerEvaluator(Evaluator):
         self.questions = [r.questions[i % len(r.questions)] for i, r in enumerate(self.records)]
         rows = [asked(question, longest, config.model.text.max_bytes)[0] for question in self.questions]
         self.arrays = np.stack([image_bytes(r, config.model.image) for r in self.records]), np.stack(rows)
-        self.run = self.compiled(
-            lambda model, image, text, absent: greedy(
-                model,
-                *read_masked(model, image, text, absent),
-                jnp.full((image.shape[0], 1), vocab.sentinel(0), jnp.int32),
-                longest,
-            )
-        )
+        self.run = self.compiled(partial(write_answer, length=longest))
 
     def __call__(self, params):
         if not self.records:
@@ -79,6 +75,12 @@ class AnswerEvaluator(Evaluator):
             for record, q, text in zip(self.records, self.questions, texts["model"], strict=True)
         }
         return Report(scores, examples)
+
+
+def write_answer(model: Any, image: Array, question: Array, absent: Array, length: int) -> Array:
+    """Ids [B, length] that the decoder writes after questions with their sentinels [B, L] about pictures [B, ...]."""
+    prompt = jnp.full((image.shape[0], 1), vocab.sentinel(0), jnp.int32)
+    return greedy(model, *read_masked(model, image, question, absent), prompt, length)
 
 
 def oracle(question: Question, record: Record) -> bool:

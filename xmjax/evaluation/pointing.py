@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -57,15 +58,17 @@ class PointingEvaluator(Evaluator):
             return
         self.image = np.stack([image_bytes(item.record, config.model.image) for item in self.items])
         self.masked = np.stack([item.masked for item in self.items])
-        self.run = self.compiled(heaviest)
+        self.run = self.compiled(pointed)
 
     def __call__(self, params):
         if not self.items:
             return Report({"pointing/n": 0})
         boxes = np.array([item.box for item in self.items])
-        best, middles = self.run(params, self.image, self.masked)
+        weights, _, units = self.run(params, self.image, self.masked)
+        middles = (units[..., :2] + units[..., 2:]) / 2
+        best = np.take_along_axis(middles, np.argmax(weights, 1)[:, None, None], 1)
         scores = {
-            "pointing/model": float(np.mean(_inside(best[:, None], boxes))),
+            "pointing/model": float(np.mean(_inside(best, boxes))),
             "pointing/model/oracle": float(np.mean(_inside(middles, boxes).any(1))),
             "pointing/centre_prior": float(np.mean(_inside(np.full((len(boxes), 1, 2), 0.5), boxes))),
             "pointing/random": float(np.mean((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))),
@@ -79,17 +82,16 @@ def _inside(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return ((boxes[:, None, :2] <= points) & (points < boxes[:, None, 2:])).all(-1)
 
 
-def heaviest(model, image: Array, masked: Array) -> tuple[Array, Array]:
-    """Where the first masked word of each text points.
+def pointed(model: Any, image: Array, masked: Array) -> tuple[Array, Array, Array]:
+    """What the first masked word of each text is associated with.
 
     Returns:
-      The middle (y, x) of the picture's unit that the word is most associated with [B, 2], and those of all units
-      [B, M, 2].
+      The weights of the picture's units [B, M], their strength [B], and the units' boxes [B, M, 4] as fractions
+      (y0, x0, y1, x1) of the side.
     """
     tokens = {"image": model.encode("image", image), "text": model.encode("text", masked)}
     fused = model.fuse(tokens)
-    weights = model.associate(fused["text"], fused["image"]).weights
+    found = model.associate(fused["text"], fused["image"])
     at = sentinel_tokens(masked, tokens["text"], 1)
-    best = jnp.argmax(jnp.take_along_axis(weights, at[..., None], 1), -1)
-    middles = (fused["image"].spans[..., :2] + fused["image"].spans[..., 2:]) / 2
-    return jnp.take_along_axis(middles, best[..., None], 1)[:, 0], middles
+    weights = jnp.take_along_axis(found.weights, at[..., None], 1)[:, 0]
+    return weights, jnp.take_along_axis(found.strength, at, 1)[:, 0], fused["image"].spans

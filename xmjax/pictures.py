@@ -1,0 +1,57 @@
+"""Pictures of what a model found."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from xmjax.errors import UserError
+from xmjax.model_api import Associated
+
+COLUMNS = 4
+FONTS = ["Noto Sans CJK JP", "Noto Sans CJK KR", "NanumGothic", "DejaVu Sans"]
+"""Of labels, in the order of preference; the first has Korean, Chinese and Japanese."""
+
+
+def draw_association(image: UInt8[np.ndarray, "Y X 3"], found: Sequence[Associated], path: Path) -> None:
+    """Writes a PNG with the picture once for each word, the units that it speaks of bright and the others dark.
+
+    Args:
+      image: the picture as the model read it.
+      found: of `Model.associate`.
+      path: of the file.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    import matplotlib
+    from matplotlib import font_manager
+    from matplotlib.figure import Figure
+
+    known = {font.name for font in font_manager.fontManager.ttflist}
+    side = image.shape[0]
+    rows = -(-len(found) // COLUMNS)
+    with matplotlib.rc_context({"font.family": [name for name in FONTS if name in known] or ["sans-serif"]}):
+        figure = Figure(figsize=(2.2 * COLUMNS, 2.6 * rows), layout="constrained")
+        for axes, one in zip(figure.subplots(rows, COLUMNS, squeeze=False).flat, found, strict=False):
+            axes.imshow(heated(image, one), extent=(0, side, side, 0), interpolation="nearest")
+            axes.set_title(f"{one.word}  {one.strength:.2f}", fontsize=11)
+        for axes in figure.axes:
+            axes.set_axis_off()
+        try:
+            figure.savefig(path, dpi=120, format="png")
+        except OSError as error:
+            raise UserError(
+                f"--picture={path} cannot be written ({error.strerror}): give a file you may write"
+            ) from error
+
+
+def heated(image: UInt8[np.ndarray, "Y X 3"], one: Associated) -> UInt8[np.ndarray, "Y X 3"]:
+    """The picture with every pixel as bright as the heaviest unit that covers it."""
+    height, width = image.shape[:2]
+    light = np.zeros((height, width))
+    for weight, (y0, x0, y1, x1) in zip(one.weights / max(one.weights.max(), 1e-9), one.boxes, strict=True):
+        part = light[round(y0 * height) : round(y1 * height), round(x0 * width) : round(x1 * width)]
+        np.maximum(part, weight, out=part)
+    return (image * (0.2 + 0.8 * light[..., None])).astype(np.uint8)
