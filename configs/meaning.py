@@ -19,9 +19,9 @@ def get_config(arg: str = "") -> ConfigDict:
     config = base_config(arg)
     config.name = run_name("meaning", arg)
     config.model.association = True
-    config.objectives.fill.association = "learned"
+    config.objectives.fill.association, config.objectives.fill.entities = "learned", 0.5
     with config.unlocked():
         config.objectives.sense = options("sense", association="learned")
         config.objectives.answer = options("answer")
-    config.evaluation.names = (*config.evaluation.names, "sense", "answer", "pointing")
+    config.evaluation.names = (*config.evaluation.names, "sense", "answer", "pointing", "entities")
     return config

@@ -4,6 +4,7 @@ import dataclasses
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,10 +17,12 @@ from xmjax.data.pipeline import Example
 from xmjax.data.source import Caption, Question, Record, Word
 from xmjax.errors import UserError
 from xmjax.evaluation.answer import AnswerEvaluator, most_frequent, oracle
+from xmjax.evaluation.entities import EntitiesEvaluator, f1
 from xmjax.evaluation.pointing import PointingEvaluator, pointing_items
 from xmjax.evaluation.sense import SenseEvaluator, sense_items
 from xmjax.lexicon import kind_of, masked_gloss
 from xmjax.model_api import Associated, Model
+from xmjax.models.passes import Passes
 from xmjax.objectives import make, options
 from xmjax.pictures import draw_association, heated
 from xmjax.training.step import make_model
@@ -242,3 +245,57 @@ def test_a_run_without_association_says_so(make_config):
     for task in (lambda: plain.answer("what?"), lambda: plain.sense("a bat", "bat")):
         with pytest.raises(UserError, match="this run has not trained"):
             task()
+
+
+def test_the_words_that_a_dictionary_has_are_masked(make_config):
+    changes = {"model.text.max_bytes": 64, "objectives": {"fill": options("fill", entities=1.0, rate=0.5)}}
+    fill = make(make_config(changes))["fill"]
+    for record in RECORDS[:40]:
+        for caption, spans in zip(record.captions, fill.features(example(record))["spans"], strict=True):
+            nouns = {caption.text.encode()[w.start : w.end] for w in caption.words if w.kind == "kind"}
+            found = {bytes(row[1:][row[1:] < 256].tolist()) for row in spans if row[0] != vocab.PAD}
+            assert found and found <= nouns
+
+
+def test_the_masking_with_the_greatest_gain_is_taken(make_config, monkeypatch):
+    changes = {"objectives": {"fill": options("fill", gain=1.0, alternatives=3, temperature=1e-3)}}
+    config = make_config(changes)
+    fill = make(config)["fill"]
+    arrays = fill.features(example(RECORDS[0]))
+    assert arrays["masked"].shape[:2] == arrays["spans"].shape[:2] == (2, 3)
+    batch = {name: np.stack([array] * 2) for name, array in arrays.items()}
+    gain = np.array([[0.1, 3.0, 0.2], [2.0, 0.0, 1.0], [0.0, 0.1, 0.2], [5.0, 6.0, 4.0]])
+
+    def nats(passes, texts, ids, spans, absent):
+        assert ids.shape[0] == 12 and texts == 6
+        lost = np.where(np.asarray(absent), gain.reshape(-1), 0)
+        return jnp.tile(jnp.asarray(lost)[:, None], (1, 2)) / 2, jnp.ones((12, 2)) / 2
+
+    monkeypatch.setattr(fill, "_nats", nats)
+    passes = Passes(None, {name: jnp.asarray(array) for name, array in batch.items()})
+    ids, spans = fill._most_gained(passes, jax.random.key(0))
+    rows = batch["masked"].reshape(4, 3, -1)
+    np.testing.assert_array_equal(ids, rows[np.arange(4), gain.argmax(1)])
+    np.testing.assert_array_equal(spans, batch["spans"].reshape(4, 3, *spans.shape[1:])[np.arange(4), gain.argmax(1)])
+
+
+def test_f1_counts_words_inside_the_wanted_ones():
+    wanted = [[Word(0, 5), Word(8, 12)], [Word(0, 3)]]
+    assert f1(wanted, wanted) == pytest.approx(1)
+    assert f1([[], []], wanted) == 0
+    assert f1([[Word(2, 5)], [Word(0, 3), Word(4, 6)]], wanted) == pytest.approx(2 / 3)  # 2 of 3 chosen, 2 of 3 found
+    assert f1([[Word(0, 12)], [Word(0, 9)]], wanted) == 0  # words larger than what is wanted do not count
+
+
+def test_entities_are_found_in_the_text_alone(config):
+    mesh = sharding.make_mesh(MeshConfig())
+    with jax.set_mesh(mesh):
+        evaluator = EntitiesEvaluator(config, mesh, RECORDS[:60])
+    nouns = [noun for nouns in evaluator.nouns for noun in nouns]
+    inside = np.array([any(n.start <= w.start and w.end <= n.end for n in evaluator.nouns[k]) for k, w in
+                       zip(evaluator.rows, evaluator.words, strict=True)])  # fmt: skip
+    evaluator.run = lambda params, image, masked, spans, absent: np.where(absent, inside * 50.0, 0.0)
+    scores = evaluator(None).scores
+    assert len(nouns) > 60 and scores["entities/f1/oracle"] == pytest.approx(1)
+    assert scores["entities/f1"] > 0.98 > scores["entities/all_words_f1"] + 0.2
+    assert scores["entities/gain_f1"] > 0.9

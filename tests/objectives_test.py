@@ -11,7 +11,7 @@ from xmjax.data.pipeline import Stream
 from xmjax.data.source import Caption, Record, Word
 from xmjax.errors import UserError
 from xmjax.models.embedders import Tokens
-from xmjax.models.passes import Passes
+from xmjax.models.passes import Passes, masked_memory
 from xmjax.objectives import OBJECTIVES, Objective, features, make, options
 from xmjax.objectives.base import bits_per_byte, sequence_nats, weight, written_after_prompt
 from xmjax.objectives.contrast import infonce_loss, positives, sigmoid_loss
@@ -187,8 +187,9 @@ def test_a_sentinel_hides_the_word(make_config, apply_model, tiny_params, tiny_c
             return [self.record for _ in indices]
 
     def forward(model, batch, sequences):
-        passes = Passes(model, batch)
-        memory, valid = passes.masked("image", jnp.zeros(4, bool))
+        other, ids = Passes(model, batch).repeated("image", 2), batch["masked"].reshape(4, -1)
+        text, absent = model.encode("text", ids), jnp.zeros(4, bool)
+        memory, valid = masked_memory(model, "image", other, ids, text, absent)
         return memory, valid, model.decode(sequences[..., :-1], memory, valid)
 
     run = apply_model(tiny_config, forward)

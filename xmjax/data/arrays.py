@@ -1,6 +1,6 @@
 """What the loader makes of a record: bytes of its picture and text, masked words, sequences for the decoder."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -40,7 +40,13 @@ def caption_words(caption: Caption) -> tuple[Word, ...]:
 
 
 def mask_words(
-    caption: Caption, rng: np.random.Generator, spans: int, rate: float, max_span_bytes: int, length: int
+    caption: Caption,
+    rng: np.random.Generator,
+    spans: int,
+    rate: float,
+    max_span_bytes: int,
+    length: int,
+    among: Collection[Word] | None = None,
 ) -> tuple[UInt16[np.ndarray, " L"], UInt16[np.ndarray, "S W"]]:
     """Masks whole words drawn at random.
 
@@ -51,6 +57,7 @@ def mask_words(
       rate: share of the words, rounded, at least one.
       max_span_bytes: longer words are not masked.
       length: of the masked text.
+      among: words of the caption to choose from; None or none are all.
 
     Returns:
       The masked text, and for every span the decoder's sequence sentinel, bytes, EOS, padded to max_span_bytes + 2.
@@ -58,6 +65,7 @@ def mask_words(
     data = vocab.truncate(vocab.utf8(caption.text), length)
     usable = [w for w in caption_words(caption) if w.end <= len(data) and w.end - w.start <= max_span_bytes]
     count = min(spans, max(1, round(rate * len(usable))), len(usable))
+    usable = [w for w in usable if w in among] or usable if among else usable
     chosen = sorted(rng.permutation(len(usable))[:count].tolist())
     return fill_arrays(data, [usable[i] for i in chosen], spans, max_span_bytes, length)
 

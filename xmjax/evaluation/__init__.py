@@ -3,6 +3,7 @@
 from xmjax.evaluation.answer import AnswerEvaluator
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.caption import CaptionEvaluator
+from xmjax.evaluation.entities import EntitiesEvaluator
 from xmjax.evaluation.fill import FillEvaluator
 from xmjax.evaluation.pointing import PointingEvaluator
 from xmjax.evaluation.retrieval import RetrievalEvaluator
@@ -12,6 +13,7 @@ __all__ = [
     "EVALUATORS",
     "AnswerEvaluator",
     "CaptionEvaluator",
+    "EntitiesEvaluator",
     "Evaluator",
     "FillEvaluator",
     "PointingEvaluator",

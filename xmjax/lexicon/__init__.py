@@ -1,6 +1,7 @@
 """Dictionaries: senses of words, and the sense that the captions of a picture speak for."""
 
 from xmjax.lexicon.choice import Choice, Query, Scorer, ask, choose
+from xmjax.lexicon.entities import entities
 from xmjax.lexicon.inflection import base_forms
 from xmjax.lexicon.lmf import read_lmf
 from xmjax.lexicon.open import open_dictionary
@@ -26,6 +27,7 @@ __all__ = [
     "ask",
     "base_forms",
     "choose",
+    "entities",
     "kind_of",
     "make_report",
     "mask_word",

@@ -60,15 +60,6 @@ class Passes:
         """Tokens after the modality's own layers, each row ``count`` times [B * count, T, D]."""
         return jax.tree.map(lambda x: repeat(x, "b ... -> (b c) ...", c=count), self.encoded(modality))
 
-    def masked(
-        self, modality: str, absent: Bool[Array, " R"], association: str = ""
-    ) -> tuple[Float[Array, "Q M D"], Bool[Array, "Q M"]]:
-        """What the decoder reads to write the masked words of the B * C captions; see `masked_memory`."""
-        count = self.batch["spans"].shape[2]
-        ids = rearrange(self.batch["masked"], "b c l -> (b c) l")
-        other, text = self.repeated(modality, self.captions), self.model.encode("text", ids)
-        return masked_memory(self.model, modality, other, ids, text, absent, count, association)
-
 
 def masked_memory(
     model: Any,

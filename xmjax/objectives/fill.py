@@ -7,9 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
+from jaxtyping import Array
 
 from xmjax import vocab
 from xmjax.data.arrays import mask_words
+from xmjax.data.source import Caption
+from xmjax.lexicon import entities, open_dictionary
+from xmjax.models.passes import Passes, masked_memory
 from xmjax.objectives import base
 from xmjax.training import flops
 
@@ -24,6 +28,12 @@ class Options(base.Options):
       max_span_bytes: longest span; longer words are not masked.
       drop: share of captions whose picture is treated as absent, so that the model is a language model without it too.
       modality: what the captions are fused with.
+      entities: share of captions of which only words that a dictionary has are masked, where it has any.
+      dictionary: "playroom", or the path of a dictionary (docs/data.md), that tells entities.
+      tabs: tab files of the Open Multilingual WordNet, for a directory of WordNet.
+      gain: share of captions whose masked words are chosen by how much the picture helps to write them.
+      alternatives: random choices of words that are compared for it.
+      temperature: of that choice, in nats a byte; near 0 the greatest gain always wins.
       association: "" lets the decoder read all of caption and picture; "learned" leaves it the association alone, and
         "uniform" and "shuffled" put a control in its place (see `models.association`).
     """
@@ -33,6 +43,12 @@ class Options(base.Options):
     max_span_bytes: int = 23
     drop: float = 0.1
     modality: str = "image"
+    entities: float = 0.0
+    dictionary: str = "playroom"
+    tabs: tuple[str, ...] = ()
+    gain: float = 0.0
+    alternatives: int = 4
+    temperature: float = 0.5
     association: str = ""
 
 
@@ -41,7 +57,8 @@ class Fill(base.Objective):
     """Span corruption over whole words (Raffel et al. 2020; US 12,393,789 claim 5).
 
     Each masked word is one sentinel in the text, so that its length does not leak, and one sequence of the decoder:
-    sentinel, bytes, EOS.
+    sentinel, bytes, EOS. Which words are masked is drawn at random, or among those that a dictionary has, or by visual
+    gain under the current parameters; shares of captions mix the three.
     """
 
     Options = Options
@@ -50,21 +67,27 @@ class Fill(base.Objective):
         super().__init__(options, config)
         vocab.sentinel(options.spans - 1)  # which refuses more spans than there are sentinels
         base.check_association(options.association, config, "fill")
+        self.dictionary = open_dictionary(options.dictionary, options.tabs) if options.entities else None
 
     def features(self, example: Any) -> dict[str, np.ndarray]:
-        o = self.options
-        masked, spans = zip(
-            *(
-                mask_words(caption, example.rng, o.spans, o.rate, o.max_span_bytes, self.config.model.text.max_bytes)
-                for caption in example.captions
-            ),
-            strict=True,
+        choices = self.options.alternatives if self.options.gain else 1
+        rows = [[self._mask(caption, example.rng) for _ in range(choices)] for caption in example.captions]
+        masked, spans = (np.array([[one[k] for one in row] for row in rows]) for k in (0, 1))
+        return (
+            {"masked": masked, "spans": spans} if self.options.gain else {"masked": masked[:, 0], "spans": spans[:, 0]}
         )
-        return {"masked": np.array(masked), "spans": np.array(spans)}
+
+    def _mask(self, caption: Caption, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        o, among = self.options, None
+        if self.dictionary is not None and rng.random() < o.entities:
+            among = entities(caption, self.dictionary)
+        return mask_words(caption, rng, o.spans, o.rate, o.max_span_bytes, self.config.model.text.max_bytes, among)
 
     def flops(self, share):
         model, captions = self.config.model, self.config.stream(self.options.stream).captions
         other, text = flops.tokens(model, self.options.modality), flops.tokens(model, "text") * share
+        if self.options.gain:  # forward passes alone, with the picture and without
+            captions *= 1 + 2 * self.options.alternatives / 3
         return {
             f"encode/{self.options.modality}": flops.encode(model, self.options.modality),
             "masked": captions * flops.encode(model, "text", share),
@@ -73,14 +96,50 @@ class Fill(base.Objective):
         }
 
     def loss(self, passes, rng):
-        o, spans = self.options, passes.batch["spans"]
-        absent = jax.random.bernoulli(rng, o.drop, (spans.shape[0] * spans.shape[1],))
-        memory, valid = passes.masked(o.modality, absent, o.association)
-        sequences = rearrange(rearrange(spans, "b c s w -> (b c s) w"), "(q k) w -> q k w", q=memory.shape[0])
-        logits = passes.model.decode(sequences[..., :-1], memory, valid)
-        found = base.sequence_nats(logits, sequences, sequences[..., 1:] != vocab.PAD)
-        nats, count = (rearrange(rearrange(x, "q k -> (q k)"), "(r s) -> r s", s=spans.shape[2]) for x in found)
+        o, batch = self.options, passes.batch
+        captions = batch["masked"].shape[1]
+        if o.gain:
+            chosen, rng = jax.random.split(rng)
+            ids, spans = self._most_gained(passes, chosen)
+        else:
+            ids = rearrange(batch["masked"], "b c l -> (b c) l")
+            spans = rearrange(batch["spans"], "b c s w -> (b c) s w")
+        absent = jax.random.bernoulli(rng, o.drop, (ids.shape[0],))
+        nats, count = self._nats(passes, captions, ids, spans, absent)
         # Every caption counts alike, whatever is masked in it: the mean over microbatches is the mean over the batch.
         loss = jnp.mean(jnp.sum(nats, -1) / jnp.maximum(1, jnp.sum(count, -1)))
         seen = ~absent[:, None]
         return loss, {"bits_per_byte": base.bits_per_byte(nats * seen, count * seen)}
+
+    def _nats(self, passes: Passes, texts: int, ids: Array, spans: Array, absent: Array) -> tuple[Array, Array]:
+        """Nats and number of ids of every masked word [R, S], for R / B texts with spans [R, S, W] of each row."""
+        o, model = self.options, passes.model
+        other, text = passes.repeated(o.modality, texts), model.encode("text", ids)
+        memory, valid = masked_memory(model, o.modality, other, ids, text, absent, spans.shape[1], o.association)
+        # The sequences that share a memory lie side by side: all of a text, or in association mode each by itself.
+        sequences = rearrange(rearrange(spans, "r s w -> (r s) w"), "(q k) w -> q k w", q=memory.shape[0])
+        logits = model.decode(sequences[..., :-1], memory, valid)
+        found = base.sequence_nats(logits, sequences, sequences[..., 1:] != vocab.PAD)
+        nats, count = (rearrange(rearrange(x, "q k -> (q k)"), "(r s) -> r s", s=spans.shape[1]) for x in found)
+        return nats, count
+
+    def _most_gained(self, passes: Passes, rng: Array) -> tuple[Array, Array]:
+        """Of each caption's alternatives one, drawn by how many nats a byte the picture saves in its masked words."""
+        o, batch = self.options, passes.batch
+        captions, choices = batch["masked"].shape[1:3]
+        ids = rearrange(batch["masked"], "b c a l -> (b c a) l")
+        spans = rearrange(batch["spans"], "b c a s w -> (b c a) s w")
+        nothing = jnp.zeros(ids.shape[0], bool)
+        seen, count = self._nats(passes, captions * choices, ids, spans, nothing)
+        blind, _ = self._nats(passes, captions * choices, ids, spans, ~nothing)
+        gain = jnp.sum(blind - seen, -1) / jnp.maximum(1, jnp.sum(count, -1))
+        gain = jax.lax.stop_gradient(rearrange(gain, "(r a) -> r a", a=choices))
+        best = jax.random.categorical(rng, gain / o.temperature)
+        by_gain = jax.random.bernoulli(jax.random.fold_in(rng, 1), o.gain, best.shape)
+        pick = jnp.where(by_gain, best, 0)  # the first is as random as any
+
+        def picked(x: Array) -> Array:
+            x = rearrange(x, "(r a) ... -> r a ...", a=choices)
+            return jnp.take_along_axis(x, pick.reshape(-1, *(1,) * (x.ndim - 1)), 1)[:, 0]
+
+        return picked(ids), picked(spans)
