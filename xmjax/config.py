@@ -100,6 +100,8 @@ class ImageConfig:
       max_file_bytes: length of a file's byte string, for the "file" embedder.
       file_kernel: kernel of the strided convolution over a file's bytes; its stride is half of it.
       unimodal_layers: transformer layers before fusion.
+      reduce: how its tokens are reduced after those layers, one of `models.objects.METHODS`; "" keeps all.
+      keep: tokens that are kept.
     """
 
     embedder: str = "pixels"
@@ -110,6 +112,8 @@ class ImageConfig:
     max_file_bytes: int = 4096
     file_kernel: int = 32
     unimodal_layers: int = 2
+    reduce: str = ""
+    keep: int = 16
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ from typing import Any
 
 from xmjax.config import STREAMS, Config
 from xmjax.errors import UserError
+from xmjax.models.objects import METHODS
 
 
 def validate(config: Config) -> None:
@@ -61,6 +62,13 @@ def validate(config: Config) -> None:
         image.max_file_bytes,
         f"must be a multiple of {image.file_kernel // 2}, the stride of model.image.file_kernel={image.file_kernel}",
     )
+    one_of("model.image.reduce", image.reduce, "", *METHODS)
+    if image.reduce:
+        check(image.embedder == "pixels", "model.image.reduce", image.reduce, "only tokens of pixels have places")
+        whole = (image.size // image.patch) ** 2
+        check(1 <= image.keep <= whole, "model.image.keep", image.keep, f"must be 1 to {whole}, the tokens there are")
+        square = round(image.keep**0.5) ** 2 == image.keep
+        check(square or image.reduce != "grid", "model.image.keep", image.keep, "a grid needs a square number")
     text = model.text
     check(
         text.max_bytes <= 960, "model.text.max_bytes", text.max_bytes, "the decoder has 1024 positions; use at most 960"
@@ -94,7 +102,12 @@ def validate(config: Config) -> None:
     )
     for name, options in config.objectives.items():
         one_of(f"objectives.{name}.stream", options.stream, *STREAMS)
-        for field, low, high in (("max_span_bytes", 1, 1022), ("max_prompt_bytes", 0, 1022 - text.max_bytes)):
+        for field, low, high in (
+            ("max_span_bytes", 1, 1022),
+            ("max_answer_bytes", 1, 1022),
+            ("max_gloss_bytes", 1, 1022),
+            ("max_prompt_bytes", 0, 1022 - text.max_bytes),
+        ):
             value = getattr(options, field, low)
             check(
                 low <= value <= high,

@@ -16,6 +16,7 @@ from xmjax.errors import UserError
 from xmjax.models.association import Associate, Association
 from xmjax.models.embedders import Tokens, embedder
 from xmjax.models.layers import linear, rms_norm, sincos, unit
+from xmjax.models.objects import Objects, Reduce
 from xmjax.models.stack import Cache, Stack
 
 MAX_LOG_SCALE = math.log(100)
@@ -40,6 +41,7 @@ class Crossmodal(nn.Module):
         normal = nn.initializers.normal
         self.embedders = {m: embedder(m, o.embedder)(c, self.dtype) for m, o in c.modalities.items()}
         self.unimodal = {m: Stack(c, o.unimodal_layers) for m, o in c.modalities.items() if o.unimodal_layers}
+        self.reduce = {m: Reduce(c, o.reduce, o.keep) for m, o in c.modalities.items() if getattr(o, "reduce", "")}
         self.places = {m: Place(c) for m in self.unimodal}
         self.fusion = Stack(c, c.fusion_layers) if c.fusion_layers else None
         self.modality = {m: self.param(f"modality_{m}", normal(0.5), (c.width,)) for m in c.modalities}
@@ -51,7 +53,16 @@ class Crossmodal(nn.Module):
         self.bias = self.param("similarity_bias", nn.initializers.constant(-2.7), ())
 
     def encode(self, modality: str, data: Integer[Array, "B ..."]) -> Tokens:
-        """Bytes of one modality, embedded and passed through the modality's own layers."""
+        """Bytes of one modality, embedded, passed through the modality's own layers and reduced."""
+        return self.objects(modality, data).tokens if modality in self.reduce else self._encoded(modality, data)
+
+    def objects(self, modality: str, data: Integer[Array, "B ..."]) -> Objects:
+        """The groups that a modality's tokens are reduced to, with each token's share in them."""
+        if modality not in self.reduce:
+            raise UserError(f"this model does not reduce {modality}; train it with config.model.{modality}.reduce")
+        return self.reduce[modality](self._encoded(modality, data))
+
+    def _encoded(self, modality: str, data: Integer[Array, "B ..."]) -> Tokens:
         tokens = self.embedders[modality](data)
         x = (tokens.vectors + self.modality[modality]).astype(self.dtype)
         if modality in self.unimodal:

@@ -51,7 +51,7 @@ class Answer(base.Objective):
 
     def flops(self, share):
         o, model = self.options, self.config.model
-        other, text = flops.tokens(model, o.modality), flops.tokens(model, "text") * share
+        other, text = flops.kept(model, o.modality), flops.tokens(model, "text") * share
         return {
             f"encode/{o.modality}": flops.encode(model, o.modality),
             "question": o.questions * flops.encode(model, "text", share),

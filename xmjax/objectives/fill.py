@@ -85,7 +85,7 @@ class Fill(base.Objective):
 
     def flops(self, share):
         model, captions = self.config.model, self.config.stream(self.options.stream).captions
-        other, text = flops.tokens(model, self.options.modality), flops.tokens(model, "text") * share
+        other, text = flops.kept(model, self.options.modality), flops.tokens(model, "text") * share
         if self.options.gain:  # forward passes alone, with the picture and without
             captions *= 1 + 2 * self.options.alternatives / 3
         return {

@@ -53,6 +53,12 @@ def tokens(config: ModelConfig, modality: str) -> int:
     return (image.size // image.patch) ** 2
 
 
+def kept(config: ModelConfig, modality: str) -> int:
+    """Tokens of one row that take part in fusion and are read by the decoder."""
+    image = config.image
+    return image.keep if modality == "image" and image.reduce else tokens(config, modality)
+
+
 def encode(config: ModelConfig, modality: str, share: float = 1.0) -> float:
     """Embedding and own layers of one row; ``share`` is the part of a text that is not padding."""
     width = config.width
