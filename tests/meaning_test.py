@@ -20,7 +20,7 @@ from xmjax.evaluation.answer import AnswerEvaluator, most_frequent, oracle
 from xmjax.evaluation.entities import EntitiesEvaluator, f1
 from xmjax.evaluation.pointing import PointingEvaluator, pointing_items
 from xmjax.evaluation.sense import SenseEvaluator, sense_items
-from xmjax.lexicon import kind_of, masked_gloss
+from xmjax.lexicon import join, kind_of, masked_gloss, open_dictionary
 from xmjax.model_api import Associated, Model
 from xmjax.models.passes import Passes
 from xmjax.objectives import make, options
@@ -299,3 +299,46 @@ def test_entities_are_found_in_the_text_alone(config):
     assert len(nouns) > 60 and scores["entities/f1/oracle"] == pytest.approx(1)
     assert scores["entities/f1"] > 0.98 > scores["entities/all_words_f1"] + 0.2
     assert scores["entities/gain_f1"] > 0.9
+
+
+def test_nothing_names_the_masked_entity_in_a_joined_caption():
+    dictionary = open_dictionary("playroom")
+    rng = np.random.default_rng(0)
+    records = playroom.Playroom("val", captions_per_record=4).read(range(120))
+    together = 0
+    for record in records:
+        first = record.captions[0]
+        found = join(first, record.captions[1:], dictionary, rng, 128)
+        if found is None:
+            continue
+        caption, words = found
+        data = caption.text.encode()
+        assert data.startswith(first.text.encode() + b"\n") and len(data) <= 128
+        assert any(caption.text == f"{first.text}\n{other.text}" for other in record.captions[1:])
+        assert set(words) <= set(caption.words) and [w.start for w in words] == sorted(w.start for w in words)
+        names = {
+            name
+            for sense in dictionary.lookup(data[words[0].start : words[0].end].decode(), first.language)
+            for name in (sense.word, *sense.synonyms)
+        }
+        left = [w for w in caption.words if w not in words and w.kind == "kind"]
+        for word in left:
+            surface = data[word.start : word.end].decode()
+            assert not any(s.word in names for tag in ("en", "ko") for s in dictionary.lookup(surface, tag)), caption
+        together += any(w.start > len(first.text.encode()) for w in words)
+    assert together > 20
+
+
+def test_third_captions_are_trained_on_jointly(make_config):
+    fields = {"model.text.max_bytes": 128, "objectives": {"fill": options("fill", thirds=1.0, spans=3)}}
+    fill = make(make_config(fields))["fill"]
+    both = 0
+    for record in RECORDS[:60]:
+        arrays = fill.features(example(record))
+        for masked, spans in zip(arrays["masked"], arrays["spans"], strict=True):
+            sentinels = masked[masked >= vocab.FIRST_SENTINEL]
+            assert sentinels.tolist() == [row[0] for row in spans if row[0] != vocab.PAD]
+            both += ord("\n") in masked and len(sentinels) > 1
+    assert both > 20
+    short = make(make_config({"objectives": {"fill": options("fill", thirds=1.0)}}))["fill"]
+    assert all(ord("\n") not in short.features(example(r))["masked"] for r in RECORDS[:10])

@@ -10,6 +10,7 @@ from xmjax.lexicon.report import Report, make_report
 from xmjax.lexicon.scorers import Symbolic, Vectors
 from xmjax.lexicon.senses import MASK, Dictionary, Sense, mask_word, masked_gloss
 from xmjax.lexicon.tables import Table, read_table
+from xmjax.lexicon.thirds import join, related
 from xmjax.lexicon.wordnet import WordNet
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "base_forms",
     "choose",
     "entities",
+    "join",
     "kind_of",
     "make_report",
     "mask_word",
@@ -36,4 +38,5 @@ __all__ = [
     "playroom_dictionary",
     "read_lmf",
     "read_table",
+    "related",
 ]

@@ -1,6 +1,7 @@
 """Fill: the decoder writes the masked spans of a caption, reading the caption and the picture fused."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,9 +11,9 @@ from einops import rearrange
 from jaxtyping import Array
 
 from xmjax import vocab
-from xmjax.data.arrays import mask_words
+from xmjax.data.arrays import fill_arrays, mask_words
 from xmjax.data.source import Caption
-from xmjax.lexicon import entities, open_dictionary
+from xmjax.lexicon import entities, join, open_dictionary
 from xmjax.models.passes import Passes, masked_memory
 from xmjax.objectives import base
 from xmjax.training import flops
@@ -31,6 +32,8 @@ class Options(base.Options):
       entities: share of captions of which only words that a dictionary has are masked, where it has any.
       dictionary: "playroom", or the path of a dictionary (docs/data.md), that tells entities.
       tabs: tab files of the Open Multilingual WordNet, for a directory of WordNet.
+      thirds: share of captions that another caption of the same picture is joined to, where both fit; an entity of the
+        first is masked then, with every word related to it in both.
       gain: share of captions whose masked words are chosen by how much the picture helps to write them.
       alternatives: random choices of words that are compared for it.
       temperature: of that choice, in nats a byte; near 0 the greatest gain always wins.
@@ -46,6 +49,7 @@ class Options(base.Options):
     entities: float = 0.0
     dictionary: str = "playroom"
     tabs: tuple[str, ...] = ()
+    thirds: float = 0.0
     gain: float = 0.0
     alternatives: int = 4
     temperature: float = 0.5
@@ -67,21 +71,36 @@ class Fill(base.Objective):
         super().__init__(options, config)
         vocab.sentinel(options.spans - 1)  # which refuses more spans than there are sentinels
         base.check_association(options.association, config, "fill")
-        self.dictionary = open_dictionary(options.dictionary, options.tabs) if options.entities else None
+        self.dictionary = (
+            open_dictionary(options.dictionary, options.tabs) if options.entities or options.thirds else None
+        )
 
     def features(self, example: Any) -> dict[str, np.ndarray]:
         choices = self.options.alternatives if self.options.gain else 1
-        rows = [[self._mask(caption, example.rng) for _ in range(choices)] for caption in example.captions]
+        rows = [
+            [self._mask(caption, example.record.captions, example.rng) for _ in range(choices)]
+            for caption in example.captions
+        ]
         masked, spans = (np.array([[one[k] for one in row] for row in rows]) for k in (0, 1))
         return (
             {"masked": masked, "spans": spans} if self.options.gain else {"masked": masked[:, 0], "spans": spans[:, 0]}
         )
 
-    def _mask(self, caption: Caption, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        o, among = self.options, None
-        if self.dictionary is not None and rng.random() < o.entities:
+    def _mask(
+        self, caption: Caption, captions: Sequence[Caption], rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A masked text and the sequences of its masked words; ``captions`` are all of the picture's."""
+        o, length = self.options, self.config.model.text.max_bytes
+        among = None
+        if self.dictionary is not None and o.thirds and rng.random() < o.thirds:
+            joined = join(caption, [c for c in captions if c is not caption], self.dictionary, rng, length)
+            if joined is not None:
+                text, words = joined
+                if len(words) <= o.spans and all(word.end - word.start <= o.max_span_bytes for word in words):
+                    return fill_arrays(vocab.utf8(text.text), list(words), o.spans, o.max_span_bytes, length)
+        if self.dictionary is not None and o.entities and rng.random() < o.entities:
             among = entities(caption, self.dictionary)
-        return mask_words(caption, rng, o.spans, o.rate, o.max_span_bytes, self.config.model.text.max_bytes, among)
+        return mask_words(caption, rng, o.spans, o.rate, o.max_span_bytes, length, among)
 
     def flops(self, share):
         model, captions = self.config.model, self.config.stream(self.options.stream).captions

@@ -1,0 +1,62 @@
+"""Third captions: another caption of the same picture, joined to the first with the related words of both masked."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from xmjax.data.arrays import caption_words
+from xmjax.data.source import Caption, Word
+from xmjax.lexicon.entities import entities
+from xmjax.lexicon.senses import Dictionary
+
+BETWEEN = "\n"
+"""Stands between the two captions."""
+
+
+def related(dictionary: Dictionary, a: tuple[str, str], b: tuple[str, str]) -> bool:
+    """Whether two words, each with its language, can mean the same: some sense of each has a name in common."""
+
+    def names(word: str, language: str) -> set[str]:
+        return {name for sense in dictionary.lookup(word, language) for name in (sense.word, *sense.synonyms)}
+
+    return bool(names(*a) & names(*b))
+
+
+def join(
+    first: Caption, others: Sequence[Caption], dictionary: Dictionary, rng: np.random.Generator, max_bytes: int
+) -> tuple[Caption, tuple[Word, ...]] | None:
+    """Joins a third caption to the first and says what is masked: an entity of the first and all that is related to it.
+
+    Source: US 12,393,789, claims 5 and 12. Nothing that is left in the text names the entity, in either language.
+
+    Args:
+      first: the caption whose entity is masked.
+      others: further captions of the picture, of which one is drawn among those that fit.
+      dictionary: what entities are, and what is related.
+      rng: randomness of the record.
+      max_bytes: most bytes of the joined text.
+
+    Returns:
+      The joined caption and its masked words in order; None where the first has no entity or no other caption fits.
+    """
+    start = len(first.text.encode()) + len(BETWEEN)
+    fitting = [other for other in others if start + len(other.text.encode()) <= max_bytes]
+    found = entities(first, dictionary)
+    if not fitting or not found:
+        return None
+    third = fitting[int(rng.integers(len(fitting)))]
+    word = found[int(rng.integers(len(found)))]
+    asked = _surface(first, word), first.language
+    masked = [w for w in found if w == word or related(dictionary, asked, (_surface(first, w), first.language))]
+    masked += [
+        Word(w.start + start, w.end + start, w.kind)
+        for w in entities(third, dictionary)
+        if related(dictionary, asked, (_surface(third, w), third.language))
+    ]
+    moved = tuple(Word(w.start + start, w.end + start, w.kind) for w in caption_words(third))
+    joined = Caption(f"{first.text}{BETWEEN}{third.text}", first.language, first.style, (*caption_words(first), *moved))
+    return joined, tuple(masked)
+
+
+def _surface(caption: Caption, word: Word) -> str:
+    return caption.text.encode()[word.start : word.end].decode()
