@@ -16,7 +16,7 @@ from typing import Any
 
 import jinja2
 
-from xmjax import curves
+from xmjax import curves, files
 from xmjax.curves import COLORS, Points, is_number, series
 from xmjax.errors import UserError
 from xmjax.scores import Row, baselines_of, rows, summary
@@ -50,15 +50,15 @@ def write(workdir: Path) -> Path:
         raise UserError(f"there is no run in {workdir}: pass the workdir of a run, such as runs/base")
     missing: list[str] = []
     config = _load(workdir / "config.json", missing) or {}
-    metrics = _read_metrics(workdir / "metrics.jsonl")
+    metrics = [line for line in files.read_lines(workdir / "metrics.jsonl") if isinstance(line.get("step"), int)]
     if not metrics:
         missing.append("metrics.jsonl: no step has been logged yet, so there are no training curves and no speed.")
-    files = {
+    found = {
         int(match[1]): path
         for path in workdir.glob("eval/step_*.json")
         if (match := re.fullmatch(r"step_(\d+)\.json", path.name))
     }
-    evaluations = {step: _load(files[step], missing) or {} for step in sorted(files)}
+    evaluations = {step: _load(found[step], missing) or {} for step in sorted(found)}
     evaluations = {step: scores for step, scores in evaluations.items() if scores}
     newest = max(evaluations, default=None)
     examples: dict[str, dict] = {}
@@ -66,7 +66,7 @@ def write(workdir: Path) -> Path:
     if newest is None:
         missing.append("eval/: nothing has been evaluated yet, so there are no scores and no examples.")
     else:
-        changed = datetime.datetime.fromtimestamp(files[newest].stat().st_mtime, datetime.UTC)
+        changed = datetime.datetime.fromtimestamp(found[newest].stat().st_mtime, datetime.UTC)
         date = changed.strftime("%Y-%m-%d %H:%M UTC")
         examples = _load(workdir / "eval" / f"step_{newest}.examples.json", missing) or {}
     cards = [_card(name, example) for name, example in examples.items() if isinstance(example, Mapping)]
@@ -118,19 +118,6 @@ def _load(path: Path, missing: list[str]) -> dict[str, Any] | None:
         missing.append(f"{name} holds no JSON object.")
         return None
     return values
-
-
-def _read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Lines with a step; what a kill left unfinished is passed over."""
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict) and isinstance(line.get("step"), int):
-            lines.append(line)
-    return lines
 
 
 def _facts(config: Mapping, metrics: Sequence[Mapping], newest: int | None, date: str) -> list[tuple[str, str]]:

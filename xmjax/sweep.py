@@ -19,11 +19,11 @@ from ml_collections import ConfigDict, config_flags
 
 import xmjax
 from xmjax import config as config_module
+from xmjax import files
 from xmjax.config import Config
 from xmjax.errors import UserError
 from xmjax.objectives import options
 from xmjax.registry import suggest
-from xmjax.training import metrics
 from xmjax.training.checkpoint import computed
 from xmjax.training.step import init
 
@@ -247,7 +247,7 @@ def run(sweep: Sweep, launcher: Path, workdir: Path, results: Path, show: Callab
       What went wrong, one text for each failed run.
     """
     runs = plan(sweep)
-    finished = {key_of(line) for line in metrics.read(results)}
+    finished = {key_of(line) for line in files.read_lines(results)}
     todo = [r for r in runs if r.key() not in finished]
     show(f"{sweep.name}: {len(runs)} runs, {len(runs) - len(todo)} of them finished before; logs are in {workdir}")
     device, failures = probe_device() if todo else "", []
@@ -318,7 +318,7 @@ def append(path: Path, line: Mapping[str, Any]) -> None:
 
 def training_seconds(path: Path) -> float:
     """Wall time of a run up to its last line of metrics, restarts included; 0 where there is none."""
-    return max((line.get("goodput/total_seconds") or 0.0 for line in metrics.read(path)), default=0.0)
+    return max((line.get("goodput/total_seconds") or 0.0 for line in files.read_lines(path)), default=0.0)
 
 
 def parameters(config: Config) -> int:

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xmjax import scores
+from xmjax import files, scores
 from xmjax.registry import suggest
 from xmjax.scores import format_value, unit_of
 from xmjax.sweep import Run, Sweep, key_of
-from xmjax.training import metrics
 
 Line = Mapping[str, Any]
 
@@ -18,7 +17,7 @@ Line = Mapping[str, Any]
 def collect(runs: Iterable[Run], path: Path) -> tuple[list[Line], int]:
     """The lines of a file of results that are runs of the sweep, the later of two equal ones, and how many are not."""
     wanted = {run.key() for run in runs}
-    lines = {key_of(line): line for line in metrics.read(path)}
+    lines = {key_of(line): line for line in files.read_lines(path)}
     return [line for key, line in lines.items() if key in wanted], len(lines.keys() - wanted)
 
 

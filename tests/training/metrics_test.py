@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from xmjax.training.metrics import MetricsWriter, cut, read
+from xmjax.files import read_lines
+from xmjax.training.metrics import MetricsWriter, cut
 
 
 def lines(*steps: int) -> str:
@@ -13,9 +14,9 @@ def lines(*steps: int) -> str:
 
 def test_read_passes_over_an_unfinished_last_line(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    assert read(path) == []
+    assert read_lines(path) == []
     path.write_text(lines(1, 2) + '{"step": 3, "lo')
-    assert [line["step"] for line in read(path)] == [1, 2]
+    assert [line["step"] for line in read_lines(path)] == [1, 2]
 
 
 def test_cut_removes_what_comes_after_a_step(tmp_path):
@@ -41,7 +42,7 @@ def test_a_writer_goes_on_where_the_checkpoint_stands(tmp_path):
     assert writer.seconds_before == 6.0
     writer.write(3, {"loss": 0.5})
     writer.close()
-    assert [(line["step"], line["loss"]) for line in read(writer.path)] == [(1, 3.0), (2, 2.0), (3, 0.5)]
+    assert [(line["step"], line["loss"]) for line in read_lines(writer.path)] == [(1, 3.0), (2, 2.0), (3, 0.5)]
     assert list((tmp_path / "tensorboard").iterdir())
 
 

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import jax
 from jax.sharding import Mesh
 from PIL import Image
 
+from xmjax import files
 from xmjax.config import Config
 from xmjax.data.source import Record, Source, named
 from xmjax.data.sources import open_source
@@ -90,7 +90,7 @@ class Evaluation:
         if not self._complete:
             scores = self.read(step) | scores
         path = self._directory / f"step_{step}.json"
-        _replace(path, json.dumps(scores, indent=2, ensure_ascii=False))
+        files.write(path, json.dumps(scores, indent=2, ensure_ascii=False) + "\n")
         shown = {id: e for id, e in examples.items() if "right" in e} or dict(list(examples.items())[:20])
         by_id = {record.id: record for record in self.records}
         for id, example in shown.items():
@@ -98,19 +98,12 @@ class Evaluation:
             example["captions"] = [caption.text for caption in by_id[id].captions]
         if shown and self._complete:
             examples_path = self._directory / f"step_{step}.examples.json"
-            _replace(examples_path, json.dumps(shown, indent=1, ensure_ascii=False))
+            files.write(examples_path, json.dumps(shown, indent=1, ensure_ascii=False) + "\n")
 
     def read(self, step: int) -> Scores:
         """Scores of an earlier evaluation, empty where there was none."""
         path = self._directory / f"step_{step}.json"
         return json.loads(path.read_text()) if path.exists() else {}
-
-
-def _replace(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text + "\n")
-    os.replace(temporary, path)
 
 
 def _png(record: Record) -> str:

@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 
 import xmjax
 from xmjax import config as config_module
-from xmjax import sharding
+from xmjax import files, sharding
 from xmjax.config import Config
 from xmjax.data.pipeline import Batches, manifest, open_streams
 from xmjax.errors import UserError
@@ -170,9 +170,7 @@ def train(config: Config, workdir: Path) -> Scores:
 def _write_config(config: Config, workdir: Path) -> None:
     about = {"xmjax_version": xmjax.__version__, "command": shlex.join(["python", *sys.argv])}
     text = json.dumps(config_module.to_dict(config) | about, indent=2, ensure_ascii=False)
-    temporary = workdir / "config.tmp"
-    temporary.write_text(text + "\n")
-    os.replace(temporary, workdir / "config.json")
+    files.write(workdir / "config.json", text + "\n")
 
 
 def _diverged(config: Config, saved: Checkpoints, step: int, values: Mapping[str, Any]) -> str:

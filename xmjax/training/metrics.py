@@ -2,13 +2,13 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tensorboardX import SummaryWriter
 
+from xmjax import files
 from xmjax.errors import UserError
 
 
@@ -56,23 +56,10 @@ class MetricsWriter:
             self._wandb.finish()
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """Lines of a metrics file; a last line that a kill left unfinished is passed over."""
-    lines = []
-    for text in path.read_text().splitlines() if path.exists() else []:
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            continue
-    return lines
-
-
 def cut(path: Path, step: int) -> float:
     """Removes lines after ``step``, atomically. Returns the seconds the run had taken by the last line there was."""
-    lines = read(path)
+    lines = files.read_lines(path)
     kept = [line for line in lines if line["step"] <= step]
     if path.exists():
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(temporary, path)
+        files.write(path, "".join(json.dumps(line) + "\n" for line in kept))
     return max((line.get("goodput/total_seconds") or 0.0 for line in lines), default=0.0)
