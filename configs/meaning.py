@@ -23,5 +23,5 @@ def get_config(arg: str = "") -> ConfigDict:
     with config.unlocked():
         config.objectives.sense = options("sense", association="learned")
         config.objectives.answer = options("answer")
-    config.evaluation.names = (*config.evaluation.names, "sense", "answer", "pointing", "entities")
+    config.evaluation.names = (*config.evaluation.names, "sense", "answer", "pointing", "entities", "reduction", "relations")
     return config

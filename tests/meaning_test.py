@@ -18,6 +18,7 @@ from xmjax.data.source import Caption, Question, Record, Word
 from xmjax.errors import UserError
 from xmjax.evaluation.answer import AnswerEvaluator, most_frequent, oracle
 from xmjax.evaluation.entities import EntitiesEvaluator, f1
+from xmjax.evaluation.objects import ReductionEvaluator, RelationsEvaluator, auroc, between, toy_pairs
 from xmjax.evaluation.pointing import PointingEvaluator, pointing_items
 from xmjax.evaluation.sense import SenseEvaluator, sense_items
 from xmjax.lexicon import join, kind_of, masked_gloss, open_dictionary
@@ -342,3 +343,38 @@ def test_third_captions_are_trained_on_jointly(make_config):
     assert both > 20
     short = make(make_config({"objectives": {"fill": options("fill", thirds=1.0)}}))["fill"]
     assert all(ord("\n") not in short.features(example(r))["masked"] for r in RECORDS[:10])
+
+
+def test_area_under_the_curve():
+    assert auroc([1, 2, 3, 4], [False, False, True, True]) == 1
+    assert auroc([4, 3, 2, 1], [False, False, True, True]) == 0
+    assert auroc([1, 1, 1, 1], [False, True, False, True]) == 0.5
+    assert auroc([1, 3, 2, 4], [False, False, True, True]) == 0.75
+
+
+def test_relations_between_groups_on_two_toys():
+    boxes = np.array([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1], [0, 0.5, 0.5, 1.0]])
+    scores = np.array([[1, 0.2, 0.7], [0.2, 1, 0.4], [0.7, 0.4, 1]])
+    left, right = np.array([0, 0, 0.6, 0.6]), np.array([0.45, 0.45, 1, 1])
+    assert between(scores, boxes, left, right) == 0.2
+    assert between(scores, boxes, left, left) == 1
+    assert between(scores, boxes, left, np.array([0.9, 0, 1, 0.1])) == 0
+
+
+def test_pairs_that_touch_are_those_of_the_truth():
+    pairs = toy_pairs(RECORDS)
+    share = np.mean([touching for *_, touching in pairs])
+    assert len(pairs) > 150 and 0.1 < share < 0.5
+    for k, i, j, touching in pairs:
+        names = {name for a, name, b in playroom.relations(RECORDS[k].truth) if {a, b} == {i, j}}
+        assert touching == bool(names & {"holding", "in front of"})
+
+
+def test_reduction_and_relations_are_scored(config, model):
+    mesh = sharding.make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
+    with jax.set_mesh(mesh):
+        scores = ReductionEvaluator(config, mesh, RECORDS[:20])(model._params).scores
+        related = RelationsEvaluator(config, mesh, RECORDS[:40])(model._params).scores
+    assert {"reduction/none@4", *(f"reduction/{m}@1" for m in ("relation", "tome", "grid", "random"))} <= set(scores)
+    assert all(0 <= value <= 1 for name, value in scores.items() if name != "reduction/n")
+    assert related["relations/auroc/oracle"] == 1 and 0 <= related["relations/auroc"] <= 1

@@ -23,7 +23,6 @@ from xmjax.evaluation.caption import picture_memory, write
 from xmjax.evaluation.fill import association_of, candidate_sequences, read_masked, score_candidates
 from xmjax.evaluation.pointing import pointed
 from xmjax.evaluation.retrieval import vectors
-from xmjax.evaluation.sense import score_senses
 from xmjax.inputs import Picture, each_masked, marked, masked, picture
 from xmjax.lexicon import Dictionary, Sense, masked_gloss, open_dictionary
 from xmjax.models.generate import Written, beam, sampled
@@ -282,7 +281,7 @@ class Model:
         for row, sense in zip(glosses[0], senses, strict=False):
             row[:] = gloss_ids(masked_gloss(sense), options.max_gloss_bytes)
         shown, absent = self._shown([image])
-        nats = self._call(score_senses, shown, ids[None], glosses, absent, association=options.association)
+        nats = self._call(score_candidates, shown, ids[None], glosses, absent, association=options.association)
         return _ranked(senses, nats[0, : len(senses)])
 
     def associate(self, text: str, image: Picture) -> list[Associated]:

@@ -5,6 +5,7 @@ from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.caption import CaptionEvaluator
 from xmjax.evaluation.entities import EntitiesEvaluator
 from xmjax.evaluation.fill import FillEvaluator
+from xmjax.evaluation.objects import ReductionEvaluator, RelationsEvaluator
 from xmjax.evaluation.pointing import PointingEvaluator
 from xmjax.evaluation.retrieval import RetrievalEvaluator
 from xmjax.evaluation.sense import SenseEvaluator
@@ -17,6 +18,8 @@ __all__ = [
     "Evaluator",
     "FillEvaluator",
     "PointingEvaluator",
+    "ReductionEvaluator",
+    "RelationsEvaluator",
     "Report",
     "RetrievalEvaluator",
     "SenseEvaluator",

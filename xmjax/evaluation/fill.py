@@ -14,6 +14,7 @@ from xmjax.data.arrays import image_bytes, masked_ids
 from xmjax.data.source import Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.items import FillItem, fill_items
+from xmjax.models.embedders import Tokens
 from xmjax.models.passes import masked_memory
 from xmjax.objectives.base import sequence_nats
 
@@ -131,10 +132,20 @@ def score_candidates(
     """Nats of every candidate with its end symbol [B, K], +inf for padding; other arguments as of `read_masked`.
 
     Args:
-      sequences: of `candidate_sequences`.
+      sequences: what the decoder would write for each, such as `candidate_sequences` gives.
     """
-    logits = model.decode(sequences[..., :-1], *read_masked(model, image, masked, absent, association))
-    nats, count = sequence_nats(logits, sequences, sequences[..., 1:] != vocab.PAD)
+    return score_masked(model, model.encode("image", image), masked, sequences, absent, association)
+
+
+def score_masked(
+    model: Any, other: Tokens, masked: Array, sequences: Array, absent: Array, association: str = ""
+) -> Array:
+    """`score_candidates` where the picture is given as tokens after its own layers."""
+    text = model.encode("text", masked)
+    memory, valid = masked_memory(model, "image", other, masked, text, absent, association=association)
+    nats, count = sequence_nats(
+        model.decode(sequences[..., :-1], memory, valid), sequences, sequences[..., 1:] != vocab.PAD
+    )
     return jnp.where(count > 0, nats, jnp.inf)  # candidates that only fill up the row never win
 
 

@@ -2,19 +2,17 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from xmjax import vocab
 from xmjax.data import playroom
 from xmjax.data.arrays import gloss_ids, image_bytes, marked_ids
 from xmjax.data.source import Record, Word
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
-from xmjax.evaluation.fill import ARMS, derangement, oracle, read_masked
+from xmjax.evaluation.fill import ARMS, derangement, oracle, score_candidates
 from xmjax.lexicon import Sense, kind_of, masked_gloss, open_dictionary
-from xmjax.objectives.base import sequence_nats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +83,7 @@ class SenseEvaluator(Evaluator):
             for k, sense in enumerate(item.candidates):
                 row[k] = gloss_ids(masked_gloss(sense), longest)
         self.donor = derangement(self.items)
-        self.run = self.compiled(lambda model, *arrays: score_senses(model, *arrays, options.association))
+        self.run = self.compiled(partial(score_candidates, association=options.association))
 
     def __call__(self, params):
         if not self.items:
@@ -110,19 +108,3 @@ class SenseEvaluator(Evaluator):
             "sense/n": len(answers),
         }
         return Report(scores)
-
-
-def score_senses(model, image: Array, marked: Array, glosses: Array, absent: Array, association: str = "") -> Array:
-    """Nats of every definition with its end symbol [B, K], +inf for padding.
-
-    Args:
-      model: a `Crossmodal` bound to its parameters.
-      image: pictures [B, ...].
-      marked: texts with a sentinel behind the word [B, L].
-      glosses: sequences SEP, bytes, EOS [B, K, W].
-      absent: rows in which the picture is treated as missing [B].
-      association: as of `objectives.sense.Options`.
-    """
-    logits = model.decode(glosses[..., :-1], *read_masked(model, image, marked, absent, association))
-    nats, count = sequence_nats(logits, glosses, glosses[..., 1:] != vocab.PAD)
-    return jnp.where(count > 0, nats, jnp.inf)

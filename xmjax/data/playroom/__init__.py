@@ -16,6 +16,7 @@ from xmjax.data.playroom.world import (
     VERSION,
     Scene,
     Toy,
+    margin,
     places,
     relations,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "compose",
     "describes",
     "fills",
+    "margin",
     "meant",
     "places",
     "questions",

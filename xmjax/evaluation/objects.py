@@ -1,0 +1,153 @@
+"""Objects: what reducing a picture's tokens costs, and whether relations between groups are those between toys."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from scipy.stats import rankdata
+
+from xmjax.data import playroom
+from xmjax.data.arrays import image_bytes
+from xmjax.data.source import Record
+from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
+from xmjax.evaluation.fill import FillEvaluator, association_of, score_masked
+from xmjax.models.embedders import Tokens
+from xmjax.models.objects import LEARNED, METHODS, group, pooled, relations
+
+SHARE = 4
+"""Tokens there are for each one that is kept."""
+
+TOUCHING = ("holding", "in front of")
+"""Relations of toys that touch or overlap."""
+
+
+@EVALUATORS.register("reduction")
+class ReductionEvaluator(FillEvaluator):
+    """Fill with a quarter of the picture's tokens, by each method that needs no training; or as the run reduces them."""
+
+    def __call__(self, params):
+        if not self.items:
+            return Report({"reduction/n": 0})
+        image = self.config.model.image
+        total = (image.size // image.patch) ** 2
+        if image.reduce or image.embedder != "pixels" or total % SHARE:
+            name = f"{image.reduce}@{image.keep}" if image.reduce else f"none@{total}"
+            return Report({f"reduction/{name}": self._right(self.run, params), "reduction/n": len(self.items)})
+        scores = {f"reduction/none@{total}": self._right(self.run, params)}
+        for method in METHODS:
+            if method not in LEARNED:
+                run = self._reduced(method, total // SHARE)
+                scores[f"reduction/{method}@{total // SHARE}"] = self._right(run, params)
+        chance = float(np.mean([1 / len(item.candidates) for item in self.items]))
+        return Report(scores | {"reduction/chance": chance, "reduction/n": len(self.items)})
+
+    def _reduced(self, method: str, keep: int) -> Any:
+        key = f"_run_{method}"
+        if not hasattr(self, key):
+            way = association_of(self.config)
+
+            def score(model, image, masked, sequences, absent):
+                tokens = model.encode("image", image)
+                reduced = pooled(tokens, group(tokens, method, keep)).tokens
+                return score_masked(model, reduced, masked, sequences, absent, way)
+
+            setattr(self, key, self.compiled(score))
+        return getattr(self, key)
+
+    def _right(self, run: Any, params: Any) -> float:
+        nats = run(params, self.image, self.masked, self.sequences, np.zeros(len(self.items), bool))
+        return float(np.mean(np.argmin(nats, 1) == [item.answer for item in self.items]))
+
+
+@EVALUATORS.register("relations")
+class RelationsEvaluator(Evaluator):
+    """Area under the curve of telling toys that touch from toys that do not, by the relations of discovered groups."""
+
+    def __init__(self, config, mesh, records):
+        super().__init__(config, mesh, records)
+        pixels = config.model.image.embedder == "pixels"
+        self.records = [r for r in self.records if pixels and isinstance(r.truth, playroom.Scene)]
+        self.pairs = toy_pairs(self.records)
+        if not any(touching for *_, touching in self.pairs):
+            return
+        self.image = np.stack([image_bytes(r, config.model.image) for r in self.records])
+        image = config.model.image
+        keep = image.keep if image.reduce else max(1, (image.size // image.patch) ** 2 // SHARE)
+        self.run = self.compiled(lambda model, image: found_relations(model, image, keep))
+
+    def __call__(self, params):
+        labels = [touching for *_, touching in self.pairs]
+        if not any(labels) or all(labels):
+            return Report({"relations/n": 0})
+        scores, boxes = self.run(params, self.image)
+        found, known = [], []
+        for k, i, j, _ in self.pairs:
+            scene = self.records[k].truth
+            a, b = (np.array(scene.toys[toy].box) / scene.image_size for toy in (i, j))
+            found.append(between(scores[k], boxes[k], a, b))
+            known.append(-free(a, b))
+        return Report(
+            {
+                "relations/auroc": auroc(found, labels),
+                "relations/auroc/oracle": auroc(known, labels),
+                "relations/auroc/chance": 0.5,
+                "relations/n": len(labels),
+            }
+        )
+
+
+def toy_pairs(records: Sequence[Record]) -> list[tuple[int, int, int, bool]]:
+    """Pairs of toys that clearly touch or are clearly apart, as (record, toy, toy, whether they touch)."""
+    pairs = []
+    for k, record in enumerate(records):
+        scene = record.truth
+        touching = {frozenset((i, j)) for i, name, j in playroom.relations(scene) if name in TOUCHING}
+        for j in range(len(scene.toys)):
+            for i in range(j):
+                touch = frozenset((i, j)) in touching
+                if touch or free(scene.toys[i].box, scene.toys[j].box) >= playroom.margin(scene.image_size):
+                    pairs.append((k, i, j, touch))
+    return pairs
+
+
+def free(a: Sequence[float], b: Sequence[float]) -> float:
+    """Distance between two boxes (y0, x0, y1, x1) along the axis where it is greater; negative where they overlap."""
+    return max(a[0] - b[2], b[0] - a[2], a[1] - b[3], b[1] - a[3])
+
+
+def found_relations(model: Any, image: Array, keep: int) -> tuple[Array, Array]:
+    """Relations [B, K, K] between the groups of pictures, and the groups' boxes [B, K, 4]."""
+    if "image" in model.reduce:
+        tokens: Tokens = model.objects("image", image).tokens
+    else:
+        whole = model.encode("image", image)
+        tokens = pooled(whole, group(whole, "relation", keep)).tokens
+    return relations(tokens.vectors.astype(jnp.float32), tokens.spans), tokens.spans
+
+
+def between(scores: np.ndarray, boxes: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
+    """The strongest relation between a group on one box and a group on another; one group on both relates them fully.
+
+    Args:
+      scores: of the groups [K, K].
+      boxes: of the groups [K, 4].
+      a: box of a toy [4].
+      b: box of another.
+    """
+    on_a, on_b = (np.flatnonzero(_covers(boxes, box)) for box in (a, b))
+    return float(scores[np.ix_(on_a, on_b)].max()) if len(on_a) and len(on_b) else 0.0
+
+
+def _covers(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Groups most of whose box lies in another box."""
+    side = np.clip(np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2]), 0, None)
+    return side.prod(1) > 0.5 * (boxes[:, 2:] - boxes[:, :2]).prod(1)
+
+
+def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float:
+    """Probability that a true pair scores higher than a false one, ties counted half (Mann and Whitney 1947)."""
+    ranks, true = rankdata(scores), np.asarray(labels, bool)
+    positive, negative = true.sum(), (~true).sum()
+    return float((ranks[true].sum() - positive * (positive + 1) / 2) / (positive * negative))
