@@ -2,7 +2,7 @@
 
     python launch/pretrain.py --config=configs/base.py                  two CPU cores, about ten minutes
     python launch/pretrain.py --config=configs/base.py:smoke            two CPU cores, under a minute, learns nothing
-    python launch/pretrain.py --config=configs/base.py:size=small       two CPU cores, an hour or less by estimate
+    python launch/pretrain.py --config=configs/base.py:size=small       two CPU cores, within an hour
     python launch/pretrain.py --config=configs/base.py:size=base        accelerators; also large and huge
 
 Expected figures are in docs/log.md.
@@ -74,7 +74,7 @@ def resize(config: ConfigDict, size: str) -> None:
     if size in ("tiny", "small"):
         # On a CPU every operation counts: few tokens, unrolled layers, and depth first where the picture is read.
         tiny = size == "tiny"
-        config.batch_size, config.steps = 64, 1500 if tiny else 4500
+        config.batch_size, config.steps = 64, 1300 if tiny else 4500
         model.width, model.heads, model.unroll = 128, 2, 4
         model.fusion_layers = model.decoder_layers = 1 if tiny else 2
         image.size, image.patch, image.stem = 32, 8, 64

@@ -23,5 +23,6 @@ def get_config(arg: str = "") -> ConfigDict:
     with config.unlocked():
         config.objectives.sense = options("sense", association="learned")
         config.objectives.answer = options("answer")
-    config.evaluation.names = (*config.evaluation.names, "sense", "answer", "pointing", "entities", "reduction", "relations")
+    further = ("sense", "answer", "pointing", "entities", "reduction", "relations")
+    config.evaluation.names = (*config.evaluation.names, *further)
     return config

@@ -25,7 +25,7 @@ TOUCHING = ("holding", "in front of")
 
 @EVALUATORS.register("reduction")
 class ReductionEvaluator(FillEvaluator):
-    """Fill with a quarter of the picture's tokens, by each method that needs no training; or as the run reduces them."""
+    """Fill with a quarter of the picture's tokens, by each method that is not trained, or as the run reduces them."""
 
     def __call__(self, params):
         if not self.items:
