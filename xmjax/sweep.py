@@ -21,6 +21,7 @@ import xmjax
 from xmjax import config as config_module
 from xmjax import files
 from xmjax.config import Config
+from xmjax.data import playroom
 from xmjax.errors import UserError
 from xmjax.objectives import options
 from xmjax.registry import suggest
@@ -105,6 +106,8 @@ def recipe(config: Config) -> dict[str, Any]:
     # How a run is scored is free to differ for a checkpoint, but its scores are another run's then.
     scoring, usual = values["evaluation"], defaults["evaluation"]
     changed |= {f"evaluation.{key}": value for key, value in scoring.items() if value != usual[key]}
+    if "playroom" in (config.data.source, config.frame_audio.source):
+        changed["playroom.version"] = playroom.VERSION  # another world is another run
     return changed | {"objectives": sorted(config.objectives)}
 
 
