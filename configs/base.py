@@ -74,7 +74,7 @@ def resize(config: ConfigDict, size: str) -> None:
     if size in ("tiny", "small"):
         # On a CPU every operation counts: few tokens, unrolled layers, and depth first where the picture is read.
         tiny = size == "tiny"
-        config.batch_size, config.steps = 64, 1300 if tiny else 4500
+        config.batch_size, config.steps = 64, 1200 if tiny else 4500
         model.width, model.heads, model.unroll = 128, 2, 4
         model.fusion_layers = model.decoder_layers = 1 if tiny else 2
         image.size, image.patch, image.stem = 32, 8, 64
