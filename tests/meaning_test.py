@@ -1,6 +1,7 @@
 """Tests of senses and answers: what is trained on, what is asked, and that nothing gives the answer away."""
 
 import dataclasses
+import json
 import re
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xmjax import sharding, vocab
+from xmjax import predict, sharding, vocab
 from xmjax.config import MeshConfig
 from xmjax.data import playroom
 from xmjax.data.arrays import asked, gloss_ids, marked_ids
@@ -198,6 +199,25 @@ def test_a_model_in_use_finds_what_the_evaluators_find(model, config):
     written = answers.run(params, *answers.arrays, np.zeros(len(answers.records), bool))
     images = [record.image for record in answers.records[:3]]
     assert model.answer([q.text for q in answers.questions[:3]], images) == [vocab.decode(i) for i in written[:3]]
+
+
+def test_the_commands_answer(model, tmp_path):
+    picture = str(tmp_path / "scene.png")
+    Image.fromarray(RECORDS[0].image).save(picture)
+    asked = {
+        "answer": {"text": "what color is the bat?", "image": picture},
+        "sense": {"text": "작은 배가 있다", "word": "배", "image": picture, "lang": "ko"},
+        "associate": {"text": "a red bat", "image": picture, "picture": str(tmp_path / "heat.png")},
+    }
+    for name, given in asked.items():
+        predict._check(name, given)
+        found = predict.COMMANDS[name](model, **given)
+        assert json.loads(json.dumps(found.values)) and found.lines
+        if name == "sense":
+            assert {one["sense"] for one in found.values["senses"]} == {"playroom/ko/pear", "playroom/ko/boat"}
+        if name == "associate":
+            assert [one["word"] for one in found.values["words"]] == ["a", "red", "bat"]
+    assert (tmp_path / "heat.png").stat().st_size > 1000
 
 
 def test_every_word_is_associated(model, tmp_path):

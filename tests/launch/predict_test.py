@@ -92,7 +92,8 @@ def test_every_command_answers(model, folder):
         "caption": {"image": picture, "lang": "ko", "method": "sample", "n": 2},
         "embed": {"text": "a bat"},
     }
-    assert asked.keys() == predict.COMMANDS.items.keys()
+    further = {"answer", "sense", "associate"}  # of runs that have trained more; see meaning_test.py
+    assert asked.keys() == predict.COMMANDS.items.keys() - further
     for name, given in asked.items():
         predict._check(name, given)
         answer = predict.COMMANDS[name](model, **given)
