@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 from xmjax.errors import UserError
 
 T = TypeVar("T")
+Entered = TypeVar("Entered")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -23,10 +24,10 @@ class Registry(Generic[T]):
         self.what = what
         self.items: dict[str, Any] = {}
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str) -> Callable[[Entered], Entered]:
         """Class decorator that enters a class under ``name``; a later one of the same name replaces it."""
 
-        def enter(item: T) -> T:
+        def enter(item: Entered) -> Entered:
             self.items[name] = item
             return item
 

@@ -156,9 +156,20 @@ def _masked(item: FillItem, length: int) -> np.ndarray:
 class Asked(Protocol):
     """An item of a choice that a picture decides: `FillItem` and whatever has the same."""
 
-    record: Record
-    candidates: tuple[Any, ...]
-    answer: int
+    @property
+    def record(self) -> Record:
+        """What it is asked about."""
+        ...
+
+    @property
+    def candidates(self) -> tuple[Any, ...]:
+        """What there is to choose from."""
+        ...
+
+    @property
+    def answer(self) -> int:
+        """Index of the right one."""
+        ...
 
     def true_in(self, record: Record) -> list[bool]:
         """Which candidates another record's picture makes true."""

@@ -79,7 +79,7 @@ class PointingEvaluator(Evaluator):
 
 def _inside(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Which points [B, N, 2] lie in their row's box [B, 4]."""
-    return ((boxes[:, None, :2] <= points) & (points < boxes[:, None, 2:])).all(-1)
+    return np.all((boxes[:, None, :2] <= points) & (points < boxes[:, None, 2:]), axis=-1)
 
 
 def pointed(model: Any, image: Array, masked: Array) -> tuple[Array, Array, Array]:

@@ -70,8 +70,10 @@ class SenseEvaluator(Evaluator):
         super().__init__(config, mesh, records)
         options = config.objectives.get("sense")
         length = config.model.text.max_bytes
-        known = options is not None and options.dictionary == "playroom"
-        records = [r for r in self.records if isinstance(r.truth, playroom.Scene)] if known else []
+        self.items: list[SenseItem] = []
+        if options is None or options.dictionary != "playroom":
+            return
+        records = [r for r in self.records if isinstance(r.truth, playroom.Scene)]
         self.items = sense_items(records, "playroom", length)
         if not self.items:
             return
