@@ -7,25 +7,13 @@ The table is docs/results/small.md.
 
 from ml_collections import ConfigDict
 
+from configs.sweeps.base import get_config as base_sweep
+
 
 def get_config() -> ConfigDict:
-    """One arm, nothing changed."""
-    return ConfigDict(
-        {
-            "name": "small",
-            "base": "configs/base.py:size=small",
-            "arms": {"small": {}},
-            "seeds": (0, 1, 2),
-            "metrics": (
-                "playroom/fill/image",
-                "playroom/fill/no_image",
-                "playroom/fill/shuffled_image",
-                "playroom/retrieval/text_to_image/R@1",
-                "playroom/retrieval/image_to_text/R@1",
-                "playroom/caption/exact",
-            ),
-            "control": "small",
-            "budget_seconds": 3600.0,
-        },
-        convert_dict=False,  # fields of the run's config have dots in their names
-    )
+    """The sweep of the base run for `size=small`."""
+    config = base_sweep()
+    config.name = config.control = "small"
+    config.base, config.arms = "configs/base.py:size=small", {"small": {}}
+    config.budget_seconds = 3600.0
+    return config

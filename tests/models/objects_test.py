@@ -54,7 +54,7 @@ def test_alike_tokens_are_merged_before_others():
 def test_merging_equals_a_loop():
     rng = np.random.default_rng(1)
     scores = rng.random((3, 7, 7)).astype(np.float32)
-    found = np.asarray(objects.merge(jnp.zeros((3, 7, 2)), jnp.asarray(scores), 2))
+    found = np.asarray(objects.merge(jnp.asarray(scores), 2))
     for b in range(3):
         first, second = [0, 2, 4, 6], [1, 3, 5]
         best = {i: max(second, key=lambda j, i=i: scores[b, i, j]) for i in first}

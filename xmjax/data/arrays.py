@@ -86,11 +86,13 @@ def marked_ids(text: str, word: Word, length: int) -> UInt16[np.ndarray, " L"]:
 
 def gloss_ids(gloss: str, max_bytes: int) -> UInt16[np.ndarray, " W"]:
     """The decoder's sequence SEP gloss EOS, cut between characters and padded to max_bytes + 2."""
-    data = vocab.truncate(vocab.utf8(gloss), max_bytes)
+    return _written(vocab.SEP, gloss, max_bytes)
+
+
+def _written(start: int, text: str, max_bytes: int) -> UInt16[np.ndarray, " W"]:
+    data = vocab.truncate(vocab.utf8(text), max_bytes)
     ids = np.full(max_bytes + 2, vocab.PAD, np.uint16)
-    ids[0] = vocab.SEP
-    ids[1 : len(data) + 1] = np.frombuffer(data, np.uint8)
-    ids[len(data) + 1] = vocab.EOS
+    ids[: len(data) + 2] = [start, *data, vocab.EOS]
     return ids
 
 
@@ -150,16 +152,11 @@ def asked(
       length: of the question's row; a longer question is cut, the sentinel stays.
     """
     text = np.full(length, vocab.PAD, np.uint16)
-    answer = np.full(max_answer_bytes + 2, vocab.PAD, np.uint16)
-    if question is not None:
-        data = vocab.truncate(vocab.utf8(question.text), length - 2) + b" "
-        text[: len(data)] = np.frombuffer(data, np.uint8)
-        text[len(data)] = vocab.sentinel(0)
-        data = vocab.truncate(vocab.utf8(question.answer), max_answer_bytes)
-        answer[0] = vocab.sentinel(0)
-        answer[1 : len(data) + 1] = np.frombuffer(data, np.uint8)
-        answer[len(data) + 1] = vocab.EOS
-    return text, answer
+    if question is None:
+        return text, np.full(max_answer_bytes + 2, vocab.PAD, np.uint16)
+    data = vocab.truncate(vocab.utf8(question.text), length - 2) + b" "
+    text[: len(data) + 1] = [*data, vocab.sentinel(0)]
+    return text, _written(vocab.sentinel(0), question.answer, max_answer_bytes)
 
 
 def draw(items: Sequence[T], count: int, rng: np.random.Generator) -> tuple[T, ...]:

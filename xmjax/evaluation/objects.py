@@ -1,5 +1,6 @@
 """Objects: what reducing a picture's tokens costs, and whether relations between groups are those between toys."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,18 +44,16 @@ class ReductionEvaluator(FillEvaluator):
         chance = float(np.mean([1 / len(item.candidates) for item in self.items]))
         return Report(scores | {"reduction/chance": chance, "reduction/n": len(self.items)})
 
+    @functools.cache  # noqa: B019  # an evaluator lives as long as its run
     def _reduced(self, method: str, keep: int) -> Any:
-        key = f"_run_{method}"
-        if not hasattr(self, key):
-            way = association_of(self.config)
+        """`score_candidates` with the picture's tokens reduced, compiled."""
 
-            def score(model, image, masked, sequences, absent):
-                tokens = model.encode("image", image)
-                reduced = pooled(tokens, group(tokens, method, keep)).tokens
-                return score_masked(model, reduced, masked, sequences, absent, way)
+        def score(model, image, masked, sequences, absent):
+            tokens = model.encode("image", image)
+            reduced = pooled(tokens, group(tokens, method, keep)).tokens
+            return score_masked(model, reduced, masked, sequences, absent, association_of(self.config))
 
-            setattr(self, key, self.compiled(score))
-        return getattr(self, key)
+        return self.compiled(score)
 
     def _right(self, run: Any, params: Any) -> float:
         nats = run(params, self.image, self.masked, self.sequences, np.zeros(len(self.items), bool))

@@ -54,20 +54,19 @@ def relations(vectors: Float[Array, "B M D"], spans: Float[Array, "B M 4"]) -> F
     return like * jnp.exp(-distance / (2 * jnp.square(REACH * side)))
 
 
-def merge(vectors: Float[Array, "B M D"], scores: Float[Array, "B M M"], count: int) -> Float[Array, "B K M"]:
+def merge(scores: Float[Array, "B M M"], count: int) -> Float[Array, "B K M"]:
     """Which units become one when ``count`` of them are merged: every second unit may join its best of the others.
 
     Bipartite matching as of ToMe (Bolya et al. 2023): those pairs are merged that score highest.
 
     Args:
-      vectors: of the units; only their number counts.
       scores: how well two units go together.
       count: units that disappear, at most half.
 
     Returns:
       Zeros and ones; each unit is in one of the K = M - count groups.
     """
-    total = vectors.shape[1]
+    total = scores.shape[1]
     first, second = jnp.arange(0, total, 2), jnp.arange(1, total, 2)
     between = scores[:, first][:, :, second]
     best, partner = jnp.max(between, -1), jnp.argmax(between, -1)
@@ -100,7 +99,7 @@ def merged(tokens: Tokens, keep: int, by_relation: bool) -> Float[Array, "B K M"
         else:
             scores = jnp.einsum("bmd,bnd->bmn", unit(mean), unit(mean))
         count = min(total - keep, total // 2)
-        groups = merge(mean, jax.lax.stop_gradient(scores), count) @ groups
+        groups = merge(jax.lax.stop_gradient(scores), count) @ groups
         total -= count
     return groups
 
