@@ -4,13 +4,13 @@
     python launch/pretrain.py --config=configs/meaning.py:smoke    two CPU cores, under a minute, learns nothing
 
 What it adds to the base run: `fill` and `sense` read the picture through the association alone, and `answer` asks about
-the picture. Figures are in docs/log.md.
+the picture. It has not been run to its end yet.
 """
 
 from ml_collections import ConfigDict
 
 from configs.base import get_config as base_config
-from configs.base import run_name
+from configs.base import parse, run_name
 from xmjax.objectives import options
 
 
@@ -19,10 +19,13 @@ def get_config(arg: str = "") -> ConfigDict:
     config = base_config(arg)
     config.name = run_name("meaning", arg)
     config.model.association = True
-    config.objectives.fill.association, config.objectives.fill.entities = "learned", 0.5
+    fill = config.objectives.fill
+    fill.association, fill.entities, fill.spans = "learned", 0.5, 1
     with config.unlocked():
-        config.objectives.sense = options("sense", association="learned")
+        config.objectives.sense = options("sense", association="learned", every=4)
         config.objectives.answer = options("answer")
-    further = ("sense", "answer", "pointing", "entities", "reduction", "relations")
+    further = ("sense", "dictionary", "answer", "pointing", "entities", "reduction", "relations")
     config.evaluation.names = (*config.evaluation.names, *further)
+    if parse(arg) == ("tiny", False):
+        config.model.decoder_layers, config.steps = 2, 3000
     return config

@@ -18,11 +18,12 @@ from xmjax.data.pipeline import Example
 from xmjax.data.source import Caption, Question, Record, Word
 from xmjax.errors import UserError
 from xmjax.evaluation.answer import AnswerEvaluator, most_frequent, oracle
+from xmjax.evaluation.dictionary import DictionaryEvaluator
 from xmjax.evaluation.entities import EntitiesEvaluator, f1
 from xmjax.evaluation.objects import ReductionEvaluator, RelationsEvaluator, auroc, between, toy_pairs
 from xmjax.evaluation.pointing import PointingEvaluator, pointing_items
-from xmjax.evaluation.sense import SenseEvaluator, sense_items
-from xmjax.lexicon import join, kind_of, masked_gloss, open_dictionary
+from xmjax.evaluation.sense import SenseEvaluator, play_items
+from xmjax.lexicon import join, kind_of, masked_gloss, open_dictionary, with_wrong
 from xmjax.model_api import Associated, Model
 from xmjax.models.passes import Passes
 from xmjax.objectives import make, options
@@ -76,6 +77,40 @@ def test_no_sense_below_the_threshold_is_learned(config):
     assert all(sense.chosen(example(record)) is None for record in RECORDS)
 
 
+def test_a_word_of_every_second_record_is_as_good_as_half_a_batch(config, batch_at):
+    def loss(changed, batch):
+        objective = make(changed)["sense"]
+        model = make_model(changed)
+        params = jax.jit(lambda: model.init(jax.random.key(0), method="initialise")["params"])()
+        rows = {key: jnp.asarray(batch[key]) for key in ("image", "marked", "gloss")}
+        return objective.loss(Passes(model.bind({"params": params}), rows), jax.random.key(1))[0]
+
+    def with_options(**changes):
+        changed = dataclasses.replace(config.objectives["sense"], drop=0.0, **changes)
+        return dataclasses.replace(config, objectives={"sense": changed})
+
+    batch = batch_at(with_options())["image_text"]
+    half = {key: value[::2] for key, value in batch.items()}
+    assert float(loss(with_options(every=2), batch)) == pytest.approx(float(loss(with_options(), half)), rel=1e-5)
+    with pytest.raises(UserError, match=r"sense\.every=3 must divide config\.batch_size=8"):
+        make(with_options(every=3))
+
+
+def test_wrong_entries_have_the_meaning_of_others(config):
+    right = open_dictionary("playroom")
+    assert with_wrong(right, 0.0).entries() == right.entries()
+    for share in (0.25, 1.0):
+        wrong = with_wrong(right, share)
+        pairs = list(zip(right.entries(), wrong.entries(), strict=True))
+        assert all((a[0], a[1].id, a[1].word) == (b[0], b[1].id, b[1].word) for a, b in pairs)
+        changed = [(a[1], b[1]) for a, b in pairs if a != b]
+        assert len(changed) == round(share * len(pairs)) and all(a.gloss != b.gloss for a, b in changed)
+        assert wrong.entries() == with_wrong(right, share).entries()
+    bad = dataclasses.replace(config.objectives["sense"], wrong=0.5, threshold=0.0)
+    entries = make(dataclasses.replace(config, objectives={"sense": bad}))["sense"].dictionary.entries()
+    assert entries == with_wrong(right, 0.5).entries()
+
+
 def test_marked_texts_and_glosses():
     ids = marked_ids("눈이 있다", Word(0, 6), 32)
     assert ids[:8].tolist() == [*"눈이".encode(), vocab.sentinel(0), ord(" ")]
@@ -102,7 +137,7 @@ def test_a_record_without_questions_is_padding(config):
 
 
 def test_ambiguous_words_are_decided_by_the_picture():
-    items = sense_items(RECORDS, "playroom", 64)
+    items = play_items(RECORDS, open_dictionary("playroom"), 64)
     assert len(items) > 40
     for item in items:
         assert len(item.candidates) == 2 and item.fits(item.record)
@@ -125,7 +160,7 @@ def test_answers_are_those_of_the_truth():
     assert all(oracle(q, r) for r in RECORDS for q in r.questions)
     wrong = dataclasses.replace(RECORDS[0].questions[0], answer="never")
     assert not oracle(wrong, RECORDS[0])
-    assert most_frequent([Question("", a, "en", "k") for a in "aab"]) == pytest.approx(2 / 3)
+    assert most_frequent([Question("", a, "en", "k") for a in "aaaaaaaa"]) == 1
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +234,22 @@ def test_a_model_in_use_finds_what_the_evaluators_find(model, config):
     written = answers.run(params, *answers.arrays, np.zeros(len(answers.records), bool))
     images = [record.image for record in answers.records[:3]]
     assert model.answer([q.text for q in answers.questions[:3]], images) == [vocab.decode(i) for i in written[:3]]
+
+
+def test_the_dictionary_evaluator_tells_what_is_kept_and_what_of_it_is_right(model, config):
+    mesh = sharding.make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
+    scores = DictionaryEvaluator(config, mesh, RECORDS)(model._params).scores
+    assert scores["dictionary/accuracy"] > 0.95 and 0.3 < scores["dictionary/keep_rate"] < 1
+    assert scores["dictionary/accuracy/oracle"] == 1 and scores["dictionary/accuracy/chance"] == 0.5
+    assert (
+        scores["dictionary/n"] == len(play_items(RECORDS, open_dictionary("playroom"), 64))
+        and 0 <= scores["dictionary/text_tower"] <= 1
+    )
+    high = dataclasses.replace(config.objectives["sense"], threshold=2.0)
+    none = DictionaryEvaluator(dataclasses.replace(config, objectives={"sense": high}), mesh, RECORDS)
+    assert none._chosen(none.sense.scorer, 2.0) == (0.0, 0.0)
+    without = dataclasses.replace(config, objectives={})
+    assert DictionaryEvaluator(without, mesh, RECORDS)(None).scores == {"dictionary/n": 0}
 
 
 def test_the_commands_answer(model, tmp_path):

@@ -22,7 +22,7 @@ from xmjax.training.step import abstract_state, init, jit_init, jit_update
 
 CONFIGS = sorted(p.stem for p in Path(__file__).parents[1].joinpath("configs").glob("*.py") if p.stem != "__init__")
 MESHES = [m for m in itertools.product((1, 2, 4, 8), repeat=3) if np.prod(m) == 8]
-DEFAULT = [(2, 2, 2), (1, 8, 1)]
+DEFAULT = [(2, 2, 2)]
 
 
 def abstract_mesh(*sizes: int) -> AbstractMesh:

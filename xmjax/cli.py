@@ -68,10 +68,24 @@ def _parse(arguments: list[str], positional: int) -> list[str]:
     try:
         rest = FLAGS(arguments)
     except Exception as error:  # of parsing, and whatever the config file raises
-        fail(_explain(error, path))
+        fail(_unknown_field(arguments) or _explain(error, path))
     if len(rest) > positional + 1:
         fail(f"unexpected argument {rest[positional + 1]!r}; flags are written as --name=value")
     return rest
+
+
+def _unknown_field(arguments: list[str]) -> str:
+    """What is wrong with the first --config.a.b=value whose field the config does not have, "" where there is none."""
+    given = [a.lstrip("-") for a in arguments[1:] if re.match(r"--?config[.=]", a)]
+    config = [f"--{a}" for a in given if a.startswith("config=")]
+    values = flags.FlagValues()
+    try:
+        config_flags.DEFINE_config_file("config", None, "", values, lock_config=True, sys_argv=["", *config])
+        values(["", *config])
+    except Exception:  # which is explained as it came
+        return ""
+    fields = [a.partition("=")[0].removeprefix("config.") for a in given if a.startswith("config.")]
+    return next((wrong for field in fields if (wrong := config_module.unknown_field(values.config, field))), "")
 
 
 def _config_file(arguments: list[str]) -> str:
@@ -98,6 +112,8 @@ def _explain(error: Exception, path: str) -> str:
     lines = [f.lineno for f in traceback.extract_tb(first.__traceback__) if path and Path(f.filename) == Path(path)]
     if lines:
         return f"{path}, line {lines[-1]}: {type(first).__name__}: {first}"
+    if re.search(r"get_config\(\) takes .* positional argument", str(first)):
+        return f"{path} takes no mode behind a colon"
     if "has no attribute 'get_config'" in str(error):
         return f"{path} has no function get_config, which a config file must have; see configs/base.py"
     return str(error.args[0] if error.args else error)

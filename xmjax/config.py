@@ -37,8 +37,10 @@ class DataConfig:
       validation_split: for tfds, the split to evaluate on.
       languages: languages to use; empty takes all there are.
       validation_fraction: share of a folder's records that is held out, chosen by a hash of the record's id.
+      held_out: file with the ids of the records that are held out, one a line, in the place of such a share.
       fit: how an image becomes a square: "stretch", "crop" or "pad".
       captions: captions drawn for a record in every step.
+      similar: file with captions of similar pictures, which `fill` joins as third captions; see `data.similar`.
       max_unreadable: share of the records that may be unreadable before the run stops.
       prefetch: batches made ahead by the loader's thread.
     """
@@ -60,8 +62,10 @@ class DataConfig:
     validation_split: str = "test"
     languages: tuple[str, ...] = ()
     validation_fraction: float = 0.1
+    held_out: str = ""
     fit: str = "stretch"
     captions: int = 2
+    similar: str = ""
     max_unreadable: float = 0.01
     prefetch: int = 2
 
@@ -327,6 +331,18 @@ def build(values: ConfigDict | Mapping[str, Any]) -> Config:
 def to_dict(config: Config) -> dict[str, Any]:
     """Plain nested values, as they are written to config.json; `build` takes them back."""
     return dataclasses.asdict(config)
+
+
+def unknown_field(known: ConfigDict, field: str) -> str:
+    """What is wrong with the dotted path of a field that ``known`` does not have, "" where it has it."""
+    group: Any = known
+    for part in field.split("."):
+        if not isinstance(group, ConfigDict):
+            return f"unknown config field config.{field}: {part!r} is within a single value"
+        if part not in group:
+            return f"unknown config field config.{field}: {suggest(part, group)}"
+        group = group[part]
+    return ""
 
 
 def _build(cls: type, values: Mapping[str, Any], where: str) -> Any:

@@ -51,7 +51,8 @@ def evaluation_curves(evaluations: Mapping[int, Mapping[str, Any]]) -> list[dict
     points: dict[str, Points] = {}
     for step, scores in evaluations.items():
         for row in rows(scores):
-            if not math.isfinite(row.value):
+            # Words of the data are too many for lines, and of scripts that the font may not have.
+            if not math.isfinite(row.value) or row.group.endswith(("/by_word", "/seen")):
                 continue
             points.setdefault(row.key, []).append((step, row.value))
             panels.setdefault((row.group, row.unit), [])

@@ -29,7 +29,10 @@ def read_config(workdir: Path) -> Config:
         raise UserError(
             f"{workdir} is no workdir of a run: it has no config.json; give the --workdir of a pretraining run"
         )
-    values = json.loads(path.read_text())
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): start the run again with another --workdir") from error
     about = ("xmjax_version", "command")  # written beside the config for people
     return config_module.build({key: value for key, value in values.items() if key not in about})
 

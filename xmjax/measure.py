@@ -38,7 +38,7 @@ def measure(config: Config, kinds: Sequence[str], repeats: int, steps: int) -> d
 
     Returns:
       "compile_seconds", "memory", and for each of the other measures median, least and greatest of its repeats;
-      "loader_ratio" is the step on random data over the step with the loader, in the same repeat.
+      "loader_ratio" is the step with the loader over the step on random data, in the same repeat.
     """
     prefetch = max(config.data.prefetch, config.frame_audio.prefetch)
     config = dataclasses.replace(config, steps=max(config.steps, prefetch + 1 + steps))
@@ -97,7 +97,7 @@ def measure(config: Config, kinds: Sequence[str], repeats: int, steps: int) -> d
             result[name] |= _rates(speed, shown, statistics.median(seconds))
     if {"random_data_step", "real_loader_step"} <= times.keys():
         pairs = zip(times["random_data_step"], times["real_loader_step"], strict=True)
-        result["loader_ratio"] = _spread([step / real for step, real in pairs])
+        result["loader_ratio"] = _spread([real / step for step, real in pairs])
     return result | {"memory": memory | _device_memory()}
 
 

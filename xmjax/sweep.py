@@ -23,9 +23,9 @@ from xmjax import files
 from xmjax.config import Config
 from xmjax.data import playroom
 from xmjax.errors import UserError
-from xmjax.objectives import options
+from xmjax.objectives import OBJECTIVES
 from xmjax.registry import suggest
-from xmjax.training.checkpoint import computed
+from xmjax.training.checkpoint import computed, defaults
 from xmjax.training.step import init
 
 Overrides = dict[str, Any]
@@ -98,16 +98,17 @@ def recipe(config: Config) -> dict[str, Any]:
 
     A field that is added later does not change it, as long as its default leaves runs as they were.
     """
-    defaults = dataclasses.asdict(Config())
-    defaults["objectives"] = {name: options(name) for name in config.objectives}
-    known = computed(defaults)
+    usual = defaults(config.objectives)
+    known = computed(usual)
     values = config_module.to_dict(config)
     changed = {key: value for key, value in computed(values).items() if value != known.get(key)}
     # How a run is scored is free to differ for a checkpoint, but its scores are another run's then.
-    scoring, usual = values["evaluation"], defaults["evaluation"]
-    changed |= {f"evaluation.{key}": value for key, value in scoring.items() if value != usual[key]}
+    scoring = values["evaluation"]
+    changed |= {f"evaluation.{key}": v for key, v in scoring.items() if v != usual["evaluation"][key]}
     if "playroom" in (config.data.source, config.frame_audio.source):
         changed["playroom.version"] = playroom.VERSION  # another world is another run
+    versions = {name: OBJECTIVES[name].version for name in config.objectives}
+    changed |= {f"objectives.{name}.version": version for name, version in versions.items() if version != 1}
     return changed | {"objectives": sorted(config.objectives)}
 
 
@@ -190,12 +191,8 @@ def load_config(base: str, overrides: Overrides) -> Config:
         raise UserError(f"config file {path!r} does not exist; ready ones are in configs/")
     known = _parse(base, {})
     for field in overrides:
-        group = known
-        for part in field.split("."):
-            if not isinstance(group, ConfigDict) or part not in group:
-                near = suggest(part, group) if isinstance(group, ConfigDict) else f"{part!r} is within a single value"
-                raise UserError(f"unknown config field {field}: {near}")
-            group = group[part]
+        if wrong := config_module.unknown_field(known, field):
+            raise UserError(wrong)
     return config_module.build(_parse(base, overrides))
 
 
@@ -276,6 +273,7 @@ def run(sweep: Sweep, launcher: Path, workdir: Path, results: Path, show: Callab
             "parameters": parameters(one.config),
             "scores": json.loads(scores.read_text()),
             "xmjax_version": xmjax.__version__,
+            "commit": commit(launcher.parent),
             "jax_version": jax.__version__,
             "device": device,
             "command": shlex.join(["python", "launch/pretrain.py", *one.flags(Path("runs/sweeps") / sweep.name)]),
@@ -327,6 +325,20 @@ def training_seconds(path: Path) -> float:
 def parameters(config: Config) -> int:
     """Parameters of a run's model, counted without making any."""
     return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(partial(init, config)).params))
+
+
+def commit(directory: Path) -> str:
+    """The commit of the code in a directory, with "+" where files differ from it; "" outside a repository."""
+    found = []
+    for command in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
+        try:
+            done = subprocess.run(["git", *command], cwd=directory, capture_output=True, text=True)
+        except OSError:  # no git
+            return ""
+        if done.returncode:
+            return ""
+        found.append(done.stdout.strip())
+    return found[0] + ("+" if found[1] else "")
 
 
 def probe_device() -> str:

@@ -27,6 +27,7 @@ def validate(config: Config) -> None:
         "evaluation.samples", "evaluation.pool", "evaluation.batch_size", "data.captions", "frame_audio.captions",
         "model.width", "model.heads", "model.decoder_layers", "model.embedding", "model.unroll",
         "model.image.patch", "model.image.size", "model.text.downsample", "model.text.max_bytes",
+        "model.text.buckets", "model.image.table",
     ):  # fmt: skip
         check(_at(config, field) >= 1, field, _at(config, field), "must be at least 1")
     for field in (
@@ -55,7 +56,17 @@ def validate(config: Config) -> None:
         image.patch,
         "with a stem it must be a power of two, since every convolution halves the side",
     )
-    check(image.file_kernel >= 2, "model.image.file_kernel", image.file_kernel, "must be at least 2")
+    check(
+        image.file_kernel >= 2 and image.file_kernel % 2 == 0,
+        "model.image.file_kernel",
+        image.file_kernel,
+        "must be even and at least 2: the stride is half of it",
+    )
+    check(model.mlp_ratio > 0, "model.mlp_ratio", model.mlp_ratio, "must be positive")
+    check(all(n >= 1 for n in model.text.ngrams), "model.text.ngrams", model.text.ngrams, "sizes are 1 and more")
+    for field in ("b1", "b2", "ema"):
+        value = getattr(optimizer, field)
+        check(0 <= value < 1, f"optimizer.{field}", value, "must be from 0 to below 1")
     check(
         image.max_file_bytes > 0 and image.max_file_bytes % (image.file_kernel // 2) == 0,
         "model.image.max_file_bytes",
@@ -102,6 +113,21 @@ def validate(config: Config) -> None:
     )
     for name, options in config.objectives.items():
         one_of(f"objectives.{name}.stream", options.stream, *STREAMS)
+        check(options.weight >= 0, f"objectives.{name}.weight", options.weight, "must not be negative")
+        points = options.schedule
+        pairs = all(len(point) == 2 for point in points)
+        check(pairs, f"objectives.{name}.schedule", points, "write ((share of the run, factor), ...)")
+        for field in ("modality", "first", "second"):
+            if hasattr(options, field):
+                one_of(f"objectives.{name}.{field}", getattr(options, field), *model.modalities)
+        for field in ("rate", "drop", "entities", "thirds", "gain", "parallel", "wrong"):
+            share = getattr(options, field, 0)
+            check(0 <= share <= 1, f"objectives.{name}.{field}", share, "must be a share, from 0 to 1")
+        for field in ("spans", "alternatives", "questions", "every"):
+            count = getattr(options, field, 1)
+            check(count >= 1, f"objectives.{name}.{field}", count, "must be at least 1")
+        temperature = getattr(options, "temperature", 1)
+        check(temperature > 0, f"objectives.{name}.temperature", temperature, "must be positive")
         for field, low, high in (
             ("max_span_bytes", 1, 1022),
             ("max_answer_bytes", 1, 1022),

@@ -2,7 +2,7 @@
 
     python launch/sweep.py --config=configs/sweeps/embedders.py     two CPU cores, an hour by estimate (6 runs)
 
-The table is docs/results/embedders.md.
+Not run to its end yet; the table will be docs/results/embedders.md.
 """
 
 import itertools

@@ -2,7 +2,7 @@
 
     python launch/sweep.py --config=configs/sweeps/optimizer.py     two CPU cores, half an hour by estimate (9 runs)
 
-The table is docs/results/optimizer.md.
+Not run to its end yet; the table will be docs/results/optimizer.md.
 """
 
 from ml_collections import ConfigDict

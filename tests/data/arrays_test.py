@@ -67,9 +67,16 @@ def test_masks_are_whole_words_and_can_be_filled_in(text, length):
 @pytest.mark.parametrize(
     ("rate", "spans", "expected"), [(0.0, 4, 1), (0.3, 4, 2), (0.5, 4, 3), (1.0, 4, 4), (1.0, 9, 6)]
 )
-def test_the_rate_counts_words(rate, spans, expected):
-    sequences = mask_words(Caption("a b c d e f"), np.random.default_rng(0), spans, rate, 4, 32)[1]
-    assert len(spans_of(sequences)) == expected
+def test_every_number_of_words_up_to_the_rate_is_masked(rate, spans, expected):
+    rng = np.random.default_rng(0)
+    counts = [len(spans_of(mask_words(Caption("a b c d e f"), rng, spans, rate, 4, 32)[1])) for _ in range(60)]
+    assert set(counts) == set(range(1, expected + 1))
+
+
+def test_every_word_is_at_times_the_only_one():
+    rng = np.random.default_rng(0)
+    found = [spans_of(mask_words(Caption("a b c d e f"), rng, 2, 0.3, 4, 32)[1]) for _ in range(200)]
+    assert {spans[0] for spans in found if len(spans) == 1} == {b"a", b"b", b"c", b"d", b"e", b"f"}
 
 
 def test_long_words_and_texts_without_words_are_not_masked():
@@ -77,9 +84,9 @@ def test_long_words_and_texts_without_words_are_not_masked():
     for text in ("", "...", "incomprehensibilities"):
         masked, sequences = mask_words(Caption(text), rng, 2, 0.5, 10, 32)
         assert (sequences == vocab.PAD).all() and vocab.decode(masked) == text
-    for _ in range(20):
-        sequences = mask_words(Caption("incomprehensibilities of it"), rng, 3, 1.0, 10, 32)[1]
-        assert set(spans_of(sequences)) == {b"of", b"it"}
+    caption = Caption("incomprehensibilities of it")
+    found = [spans_of(mask_words(caption, rng, 3, 1.0, 10, 32)[1]) for _ in range(20)]
+    assert {span for spans in found for span in spans} == {b"of", b"it"}
 
 
 def test_words_of_the_source_come_first():

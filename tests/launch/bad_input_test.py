@@ -83,11 +83,23 @@ FLAGS = {
     "a bucket for a workdir": ([SMOKE, "--workdir=gs://bucket/run"], ("gs:/bucket/run", "give a directory")),
     "unknown flag": ([SMOKE, "--stepz=3"], ("stepz", "--helpshort")),
     "positional argument": ([SMOKE, "steps=3"], ("'steps=3'", "--name=value")),
-    "unknown field": ([SMOKE, "--config.stepz=3"], ("stepz", "steps")),
+    "unknown field": ([SMOKE, "--config.stepz=3"], ("config.stepz", "did you mean 'steps'?")),
+    "unknown group": ([SMOKE, "--config.modle.width=1"], ("config.modle.width", "did you mean 'model'?")),
+    "unknown objective": ([SMOKE, "--config.objectives.nosuch.weight=1"], ("unknown config field", "nosuch", "fill")),
+    "nothing near": ([SMOKE, "--config.workdir=3"], ("unknown config field config.workdir", "known: ", "batch_size")),
+    "within a value": ([SMOKE, "--config.steps.more=3"], ("config.steps.more", "within a single value")),
     "unknown nested field": ([SMOKE, "--config.optimizer.learningrate=1"], ("learningrate", "learning_rate")),
     "wrong type": ([SMOKE, "--config.steps=many"], ("steps", "many", "int")),
     "wrong type of a tuple": ([SMOKE, "--config.data.languages=3"], ("config.data.languages",)),
     "a fraction for a number": ([SMOKE, "--config.batch_size=1.5"], ("batch_size", "1.5")),
+    "a mode for a sweep": (["--config=configs/sweeps/base.py:smoke"], ("sweeps/base.py takes no mode behind a colon",)),
+    "a share above one": ([SMOKE, "--config.objectives.fill.rate=5.0"], ("fill.rate=5.0", "from 0 to 1")),
+    "a negative weight": ([SMOKE, "--config.objectives.fill.weight=-1.0"], ("fill.weight=-1.0", "negative")),
+    "an unknown modality": ([SMOKE, "--config.objectives.caption.modality=sound"], ("'sound'", "image, text")),
+    "half a point of a schedule": ([SMOKE, "--config.objectives.fill.schedule=((3.0,),)"], ("fill.schedule", "factor")),
+    "no buckets": ([SMOKE, "--config.model.text.buckets=0"], ("config.model.text.buckets=0", "at least 1")),
+    "an odd kernel": ([SMOKE, "--config.model.image.file_kernel=3"], ("file_kernel=3", "even")),
+    "an average that never moves": ([SMOKE, "--config.optimizer.ema=1.0"], ("optimizer.ema=1.0", "below 1")),
     "negative steps": ([SMOKE, "--config.steps=-3"], ("config.steps=-3", "at least 1")),
     "unknown source": ([SMOKE, "--config.data.source=playrom"], ("'playrom'", "did you mean 'playroom'")),
     "unknown evaluator": ([SMOKE, "--config.evaluation.names=('fil',)"], ("'fil'", "did you mean 'fill'")),
@@ -247,6 +259,21 @@ def test_predict_with_a_checkpoint_of_another_model(smoke, fails, workdir):
     values["model"]["text"]["ngrams"] = [2]
     (workdir.path / "config.json").write_text(json.dumps(values))
     fails([f"--workdir={workdir}", "fill", "--text=a ___"], ("step 12", "cannot be restored", "version"), "predict")
+
+
+def test_a_run_that_was_killed_before_it_was_saved_keeps_its_metrics(smoke, fails, workdir):
+    workdir.path.mkdir()
+    for name in ("config.json", "metrics.jsonl"):
+        shutil.copy(smoke.workdir.path / name, workdir.path / name)
+    before = (workdir.path / "metrics.jsonl").read_text()
+    fails([SMOKE, "--config.batch_size=8", f"--workdir={workdir}"], ("of another config", "batch_size"))
+    assert (workdir.path / "metrics.jsonl").read_text() == before
+
+
+def test_a_damaged_config_is_named(fails, workdir):
+    workdir.path.mkdir()
+    (workdir.path / "config.json").write_text('{"steps": ')
+    fails([f"--workdir={workdir}"], ("config.json is damaged",), "evaluate")
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,21 @@ def test_finished_run_trains_nothing_and_shows_the_same_table(smoke, launcher, w
 
 
 @pytest.mark.slow
+def test_finished_run_is_evaluated_again_where_that_has_changed(smoke, launcher, workdir):
+    shutil.copytree(smoke.workdir.path, workdir.path)
+    launcher.run(*smoke.flags, "--config.evaluation.samples=30", f"--workdir={workdir}")
+    assert workdir.evaluations()["step_12.json"]["playroom/caption/n"] == 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fill", "sense"])
+def test_smoke_run(name, launcher, workdir):
+    """Of the configs on the playroom that no other test runs."""
+    output = launcher.run(f"--config=configs/{name}.py:smoke", f"--workdir={workdir}")
+    assert f"playroom / {name}" in output and workdir.evaluations()["step_20.json"][f"playroom/{name}/n"] > 0
+
+
+@pytest.mark.slow
 def test_evaluate_gives_the_scores_of_the_run(smoke, launcher, workdir):
     shutil.copytree(smoke.workdir.path, workdir.path)
     before = workdir.evaluations()

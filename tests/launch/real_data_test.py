@@ -82,6 +82,15 @@ def test_folder_with_an_unreadable_file(launcher, workdir, tmp_path):
 
 
 @pytest.mark.slow
+def test_an_image_folder_needs_no_settings(launcher, workdir, tmp_path):
+    write_lines(tmp_path, pictures(tmp_path))
+    output = launcher.run(
+        "--config=configs/folder.py:smoke", "--config.steps=2", f"--config.data.root={tmp_path}", f"--workdir={workdir}"
+    )
+    assert "folder / fill" in output and workdir.evaluations()["step_2.json"]["folder/caption/n"] > 0
+
+
+@pytest.mark.slow
 def test_folder_with_csv(launcher, workdir, tmp_path):
     rows = pictures(tmp_path / "data")
     with (tmp_path / "data" / "metadata.csv").open("w", newline="") as file:

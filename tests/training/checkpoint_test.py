@@ -130,6 +130,16 @@ def test_lists_and_tuples_are_the_same(make_config):
     check_same(config, json.loads(json.dumps(config_module.to_dict(config))), Path("x"))
 
 
+def test_a_field_that_came_later_had_its_default(make_config):
+    config = make_config()
+    older = config_module.to_dict(config)
+    del older["model"]["association"], older["objectives"]["fill"]["association"]
+    check_same(config, older, Path("x"))
+    changed = make_config({"model.association": True})
+    with pytest.raises(UserError, match=r"model\.association: False there, True now"):
+        check_same(changed, older, Path("x"))
+
+
 def test_other_data_are_an_error_that_names_them():
     one = {"image_text": {"name": "folder", "files": ["a", "b"], "size": 2}}
     check_manifest(one, copy.deepcopy(one), Path("runs/x"))

@@ -48,13 +48,16 @@ def mask_words(
     length: int,
     among: Collection[Word] | None = None,
 ) -> tuple[UInt16[np.ndarray, " L"], UInt16[np.ndarray, "S W"]]:
-    """Masks whole words drawn at random.
+    """Masks whole words drawn at random; how many is drawn too.
+
+    With a fixed number the last word of a caption would never be the first masked, and a model that is asked for it
+    alone would not know it (docs/log.md).
 
     Args:
       caption: what to mask.
       rng: randomness of the record.
       spans: largest number of words.
-      rate: share of the words, rounded, at least one.
+      rate: largest share of the words, rounded, at least one.
       max_span_bytes: longer words are not masked.
       length: of the masked text.
       among: words of the caption to choose from; None or none are all.
@@ -64,7 +67,8 @@ def mask_words(
     """
     data = vocab.truncate(vocab.utf8(caption.text), length)
     usable = [w for w in caption_words(caption) if w.end <= len(data) and w.end - w.start <= max_span_bytes]
-    count = min(spans, max(1, round(rate * len(usable))), len(usable))
+    most = min(spans, max(1, round(rate * len(usable))), len(usable))
+    count = int(rng.integers(most)) + 1 if most else 0
     usable = [w for w in usable if w in among] or usable if among else usable
     chosen = sorted(rng.permutation(len(usable))[:count].tolist())
     return fill_arrays(data, [usable[i] for i in chosen], spans, max_span_bytes, length)

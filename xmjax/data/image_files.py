@@ -44,6 +44,7 @@ class ImageFiles:
       settings: plain values that tell these rows from those that other metadata or options would give.
       split: "train", "val" or "all". A record is in "val" by a hash of its id, whatever other records there are.
       validation_fraction: share of the records in "val".
+      held_out: ids of the records in "val", in the place of such a share.
       image_size: side of the decoded images in pixels.
       fit: how images become square, see `images.decode`.
       keep_file_bytes: whether records also have the undecoded file.
@@ -62,6 +63,7 @@ class ImageFiles:
         *,
         split: str = "train",
         validation_fraction: float = 0.1,
+        held_out: frozenset[str] | None = None,
         image_size: int = 64,
         fit: str = "crop",
         keep_file_bytes: bool = False,
@@ -74,11 +76,20 @@ class ImageFiles:
         check_image_options(image_size, fit)
         rows = _merge(rows)
         _check_files(root, rows)
-        chosen = [row for row in rows if split == "all" or _in_val(row.id, validation_fraction) == (split == "val")]
+        missing = (held_out or frozenset()) - {row.id for row in rows}
+        if missing:
+            raise UserError(f"--config.data.held_out names {min(missing)!r}, which is no record of {root}.")
+
+        def in_val(row: Row) -> bool:
+            return _in_val(row.id, validation_fraction) if held_out is None else row.id in held_out
+
+        chosen = [row for row in rows if split == "all" or in_val(row) == (split == "val")]
         if not chosen:
             raise UserError(
                 f"the {split} split of {root} is empty: it has {len(rows)} records and validation_fraction is "
                 f"{validation_fraction}. Change --config.data.validation_fraction."
+                if held_out is None
+                else f"the {split} split of {root} is empty: change the file of --config.data.held_out."
             )
         self.name = name
         self._root = root
@@ -86,7 +97,7 @@ class ImageFiles:
         self._image_size, self._fit, self._keep_file_bytes = image_size, fit, keep_file_bytes
         self._settings = settings | {
             "split": split,
-            "validation_fraction": validation_fraction,
+            "validation_fraction": validation_fraction if held_out is None else sorted(held_out),
             "image_size": image_size,
             "fit": fit,
             "keep_file_bytes": keep_file_bytes,

@@ -200,7 +200,8 @@ def open_streams(config: Config, features: Mapping[str, Sequence[Features]]) -> 
         if options.source != "none":
             source, first = open_source(config, options, "train"), None
             if config.first_steps(name):
-                first = open_source(config, dataclasses.replace(options, grade=options.first_grade), "train")
+                easier = dataclasses.replace(options, grade=options.first_grade, similar="")  # of other pictures
+                first = open_source(config, easier, "train")
             streams[name] = Stream(config, name, source, features.get(name, ()), first)
         elif features.get(name):
             raise UserError(

@@ -35,12 +35,14 @@ class Caption:
       language: language tag such as "en", "" where unknown.
       style: name of the wording, "" where there is one only.
       words: what may be masked, in order and without overlap. None: found by whitespace when needed.
+      origin: id of the record that it is a caption of, where that is another one; "" for a record's own.
     """
 
     text: str
     language: str = ""
     style: str = ""
     words: tuple[Word, ...] | None = None
+    origin: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Record:
       extra: further modalities by name, arrays of one shape in all records of the source.
       truth: what a procedural source knows about the record; None for real data.
       questions: what can be asked of it, with answers.
+      similar: captions of similar pictures, each with its origin.
     """
 
     id: str
@@ -83,6 +86,7 @@ class Record:
     extra: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     truth: Any = None
     questions: tuple[Question, ...] = ()
+    similar: tuple[Caption, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """Sources by name: what ``config.data.source`` can be."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from xmjax.config import Config, DataConfig
+from xmjax.data.similar import WithSimilar
 from xmjax.data.source import Source
 from xmjax.errors import UserError
 from xmjax.registry import Registry
@@ -13,7 +15,8 @@ SOURCES: Registry[Callable[[Config, DataConfig, str], Source]] = Registry("data 
 
 def open_source(config: Config, options: DataConfig, split: str) -> Source:
     """The records of one split of a stream."""
-    return SOURCES[options.source](config, options, split)
+    source = SOURCES[options.source](config, options, split)
+    return WithSimilar(source, options.similar) if options.similar and split == "train" else source
 
 
 @SOURCES.register("playroom")
@@ -42,6 +45,26 @@ def _image_options(config: Config, options: DataConfig) -> dict:
     }
 
 
+def _split_options(options: DataConfig, split: str) -> dict:
+    return {
+        "split": split,
+        "validation_fraction": options.validation_fraction,
+        "held_out": _held_out(options.held_out),
+    }
+
+
+def _held_out(path: str) -> frozenset[str] | None:
+    """The ids that a file lists, None without a file."""
+    if not path:
+        return None
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UserError(f"config.data.held_out={path} cannot be read ({reason}): write one record id a line") from error
+    return frozenset(line.strip() for line in lines if line.strip())
+
+
 @SOURCES.register("folder")
 def _folder(config: Config, options: DataConfig, split: str) -> Source:
     from xmjax.data.folder import Folder
@@ -53,9 +76,8 @@ def _folder(config: Config, options: DataConfig, split: str) -> Source:
         text_column=options.text_column,
         id_column=options.id_column,
         languages=options.languages,
-        split=split,
-        validation_fraction=options.validation_fraction,
         name=options.name or "folder",
+        **_split_options(options, split),
         **_image_options(config, options),
     )
 
@@ -67,8 +89,7 @@ def _stamps(config: Config, options: DataConfig, split: str) -> Source:
     return open_stamps(
         options.root or INSTALLED,
         languages=options.languages,
-        split=split,
-        validation_fraction=options.validation_fraction,
+        **_split_options(options, split),
         **_image_options(config, options),
     )
 

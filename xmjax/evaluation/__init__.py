@@ -3,6 +3,7 @@
 from xmjax.evaluation.answer import AnswerEvaluator
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.caption import CaptionEvaluator
+from xmjax.evaluation.dictionary import DictionaryEvaluator
 from xmjax.evaluation.entities import EntitiesEvaluator
 from xmjax.evaluation.fill import FillEvaluator
 from xmjax.evaluation.objects import ReductionEvaluator, RelationsEvaluator
@@ -14,6 +15,7 @@ __all__ = [
     "EVALUATORS",
     "AnswerEvaluator",
     "CaptionEvaluator",
+    "DictionaryEvaluator",
     "EntitiesEvaluator",
     "Evaluator",
     "FillEvaluator",

@@ -1,6 +1,5 @@
 """Answering: what the decoder writes after a question about a picture, with and without the picture."""
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from xmjax.data.arrays import asked, image_bytes
 from xmjax.data.source import Question, Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.fill import read_masked
+from xmjax.evaluation.items import commonest
 from xmjax.models.generate import greedy
 
 DESCRIBE = "describe"
@@ -93,7 +93,4 @@ def oracle(question: Question, record: Record) -> bool:
 
 def most_frequent(questions: Sequence[Question]) -> float:
     """Accuracy of always giving the commonest answer of the question's language and kind."""
-    answers: dict[tuple[str, str], Counter[str]] = {}
-    for q in questions:
-        answers.setdefault((q.language, q.kind), Counter())[q.answer] += 1
-    return sum(max(counts.values()) for counts in answers.values()) / len(questions)
+    return commonest([(q.language, q.kind) for q in questions], [{q.answer} for q in questions])

@@ -1,6 +1,5 @@
 """Captioning: what the decoder writes about a picture, and how many bits it needs for what others wrote."""
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ from jaxtyping import Array
 from xmjax import vocab
 from xmjax.data.arrays import image_bytes, prompted
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
-from xmjax.evaluation.items import references
+from xmjax.evaluation.items import commonest, references
 from xmjax.models.crossmodal import concatenate
 from xmjax.models.generate import greedy
 from xmjax.objectives.base import sequence_nats, written_after_prompt
@@ -45,7 +44,7 @@ class CaptionEvaluator(Evaluator):
         scores = {
             "caption/exact": float(np.mean(right)),
             "caption/exact/oracle": float(np.mean([bool(known) for known in self.references])),
-            "caption/exact/most_frequent": self._most_frequent(),
+            "caption/exact/most_frequent": commonest([(c.language, c.style) for c in self.captions], self.references),
             "caption/bits_per_byte": self._bits(params, self.image),
             "caption/bits_per_byte/unigram": self._unigram(),
             "caption/shuffled_image/bits_per_byte": self._bits(params, np.roll(self.image, 1, 0)),
@@ -72,13 +71,6 @@ class CaptionEvaluator(Evaluator):
         _, counts = np.unique(self.sequence[(after > 0) & (self.sequence != vocab.PAD)], return_counts=True)
         share = counts / counts.sum()
         return float(-(share * np.log2(share)).sum())
-
-    def _most_frequent(self) -> float:
-        """Exact match of always writing the one caption that is right most often for the language and style."""
-        right: dict[tuple[str, str], Counter[str]] = {}
-        for caption, known in zip(self.captions, self.references, strict=True):
-            right.setdefault((caption.language, caption.style), Counter()).update(known)
-        return sum(max(counts.values()) for counts in right.values()) / len(self.captions)
 
 
 def picture_memory(model: Any, image: Array) -> tuple[Array, Array]:

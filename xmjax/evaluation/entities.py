@@ -26,10 +26,13 @@ class EntitiesEvaluator(Evaluator):
         options, length = config.objectives.get("fill"), config.model.text.max_bytes
         records = [r for r in self.records if isinstance(r.truth, playroom.Scene) and r.captions]
         known = options is None or options.dictionary == "playroom"
-        captions = [(r, c) for i, r in enumerate(records) if len((c := r.captions[i % len(r.captions)]).text) <= length]
+        captions = [(r, r.captions[i % len(r.captions)]) for i, r in enumerate(records)]
+        captions = [(r, c) for r, c in captions if len(vocab.utf8(c.text)) <= length]
         self.captions = [Caption(c.text, c.language) for _, c in captions] if known else []
         if not self.captions:
             return
+        dictionary = open_dictionary("playroom")
+        self.listed = [entities(c, dictionary) for c in self.captions]
         self.nouns = [[w for w in c.words or () if w.kind == "kind"] for _, c in captions]
         rows = [(k, word) for k, c in enumerate(self.captions) for word in words(c.text)]
         self.rows = np.array([k for k, _ in rows])
@@ -45,9 +48,8 @@ class EntitiesEvaluator(Evaluator):
     def __call__(self, params):
         if not self.captions:
             return Report({"entities/n": 0})
-        dictionary = open_dictionary("playroom")
         scores = {
-            "entities/f1": f1([entities(c, dictionary) for c in self.captions], self.nouns),
+            "entities/f1": f1(self.listed, self.nouns),
             "entities/f1/oracle": f1(self.nouns, self.nouns),
             "entities/gain_f1": f1(self._gained(params), self.nouns),
             "entities/all_words_f1": f1([words(c.text) for c in self.captions], self.nouns),

@@ -13,10 +13,10 @@ from xmjax.config import Config
 from xmjax.data.arrays import image_bytes, masked_ids
 from xmjax.data.source import Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
-from xmjax.evaluation.items import FillItem, fill_items
+from xmjax.evaluation.items import FillItem, commonest, fill_items
 from xmjax.models.embedders import Tokens
 from xmjax.models.passes import masked_memory
-from xmjax.objectives.base import sequence_nats
+from xmjax.objectives.base import decoded_nats
 
 ARMS = ("image", "no_image", "shuffled_image")
 """The item's own image; no image; the image of another item that has another answer."""
@@ -53,7 +53,10 @@ class FillEvaluator(Evaluator):
         scores = {f"fill/{arm}": float(np.mean(right[arm])) for arm in ARMS}
         scores |= {
             "fill/chance": chance,
-            "fill/most_frequent": most_frequent(self.items),
+            "fill/most_frequent": commonest(
+                [(item.caption.language, item.kind) for item in self.items],
+                [{item.candidates[item.answer]} for item in self.items],
+            ),
             "fill/image/oracle": oracle(self.items, range(len(self.items))),
             "fill/no_image/oracle": chance,
             "fill/shuffled_image/oracle": oracle(self.items, self.donor.tolist()),
@@ -143,9 +146,7 @@ def score_masked(
     """`score_candidates` where the picture is given as tokens after its own layers."""
     text = model.encode("text", masked)
     memory, valid = masked_memory(model, "image", other, masked, text, absent, association=association)
-    nats, count = sequence_nats(
-        model.decode(sequences[..., :-1], memory, valid), sequences, sequences[..., 1:] != vocab.PAD
-    )
+    nats, count = decoded_nats(model, sequences, memory, valid)
     return jnp.where(count > 0, nats, jnp.inf)  # candidates that only fill up the row never win
 
 
@@ -209,12 +210,3 @@ def oracle(items: Sequence[Asked], donor: Sequence[int]) -> float:
         true = item.true_in(items[shown].record)
         score += (1 / len(item.candidates)) if not any(true) else true[item.answer] / sum(true)
     return score / len(items)
-
-
-def most_frequent(items: Sequence[FillItem]) -> float:
-    """Accuracy of always naming the commonest answer of the item's language and class."""
-    groups: dict[tuple, list[str]] = {}
-    for item in items:
-        groups.setdefault((item.caption.language, item.kind), []).append(item.candidates[item.answer])
-    best = sum(max(answers.count(word) for word in set(answers)) for answers in groups.values())
-    return best / len(items)

@@ -1,7 +1,8 @@
 """What is asked of held-out records, and what is true of them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Hashable, Sequence
 
 import numpy as np
 
@@ -117,6 +118,29 @@ def query(record: Record, index: int) -> Caption:
         if true:
             return max(true, key=lambda c: c.meaning.alone)  # the first, but for a single toy the one that says so
     return caption
+
+
+def commonest(groups: Sequence[Hashable], answers: Sequence[Collection[str]]) -> float:
+    """Accuracy of always giving what is right for most items of a group, as the other half of the items tells.
+
+    Counted on the items themselves, a group of one would always be right. Halves are drawn, always the same; ties are
+    shared out; a group that the other half does not have scores 0.
+
+    Args:
+      groups: what the item is known by, such as its language and class.
+      answers: the right answers of each item, of which one must be given.
+    """
+    half = np.random.default_rng(0).permutation(len(groups)) % 2
+    right: dict[Hashable, Counter[str]] = {}
+    for side, group, own in zip(half, groups, answers, strict=True):
+        right.setdefault((side, group), Counter()).update(set(own))
+    score = 0.0
+    for side, group, own in zip(half, groups, answers, strict=True):
+        others = right.get((1 - side, group), Counter())
+        most = max(others.values(), default=0)
+        best = [answer for answer, count in others.items() if count == most]
+        score += sum(answer in own for answer in best) / max(1, len(best))
+    return score / max(1, len(answers))
 
 
 def describes(caption: Caption, record: Record) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
+from scipy.stats import binomtest
 
 from xmjax import vocab
 from xmjax.data import playroom
@@ -12,7 +13,9 @@ from xmjax.data.arrays import gloss_ids, image_bytes, marked_ids
 from xmjax.data.source import Record, Word
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.fill import ARMS, derangement, oracle, score_candidates
-from xmjax.lexicon import Sense, kind_of, masked_gloss, open_dictionary
+from xmjax.evaluation.items import commonest
+from xmjax.lexicon import Dictionary, Sense, Table, kind_of, masked_gloss, open_dictionary
+from xmjax.lexicon.inflection import normal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +37,9 @@ class SenseItem:
     answer: int
 
     def true_in(self, record: Record) -> list[bool]:
-        """Which of the meanings another record's picture shows."""
+        """Which of the meanings another record's picture shows, as far as is known."""
+        if record.truth is None:
+            return [record.id in sense.records for sense in self.candidates]
         shown = {toy.kind for toy in record.truth.toys}
         return [kind_of(sense) in shown for sense in self.candidates]
 
@@ -43,22 +48,36 @@ class SenseItem:
         return self.true_in(record)[self.answer]
 
 
-def sense_items(records: Sequence[Record], dictionary: str, max_bytes: int) -> list[SenseItem]:
+def play_items(records: Sequence[Record], dictionary: Dictionary, max_bytes: int) -> list[SenseItem]:
     """All ambiguous nouns of the playroom's captions that the scene has one toy for."""
     items = []
-    lexicon = open_dictionary(dictionary)
     for record in records:
         for caption in record.captions:
             assert isinstance(caption, playroom.PlayCaption) and caption.words is not None
             for index, word in enumerate(caption.words):
                 surface = caption.text.encode()[word.start : word.end].decode()
-                senses = lexicon.lookup(surface, caption.language) if word.kind == "kind" else ()
+                senses = dictionary.lookup(surface, caption.language) if word.kind == "kind" else ()
                 toy = playroom.meant(caption, index, record.truth)
                 if len(senses) < 2 or toy is None or word.end >= max_bytes:
                     continue
                 kinds = [kind_of(sense) for sense in senses]
                 if (kind := record.truth.toys[toy].kind) in kinds:
                     items.append(SenseItem(record, caption.text, word, senses, kinds.index(kind)))
+    return items
+
+
+def table_items(records: Sequence[Record], table: Table, max_bytes: int) -> list[SenseItem]:
+    """Every ambiguous word of a table, by itself, with every picture that its entries name and the records have."""
+    known = {record.id: record for record in records}
+    items = []
+    for word, language in table.headwords():
+        senses = table.find(normal(word), language)
+        end = len(vocab.utf8(word))
+        if len(senses) < 2 or end >= max_bytes:
+            continue
+        for answer, sense in enumerate(senses):
+            found = [known[id] for id in sense.records if id in known]
+            items += [SenseItem(record, word, Word(0, end), senses, answer) for record in found]
     return items
 
 
@@ -71,10 +90,14 @@ class SenseEvaluator(Evaluator):
         options = config.objectives.get("sense")
         length = config.model.text.max_bytes
         self.items: list[SenseItem] = []
-        if options is None or options.dictionary != "playroom":
+        if options is None:
             return
-        records = [r for r in self.records if isinstance(r.truth, playroom.Scene)]
-        self.items = sense_items(records, "playroom", length)
+        dictionary = open_dictionary(options.dictionary, options.tabs)
+        if options.dictionary == "playroom":
+            scenes = [r for r in self.records if isinstance(r.truth, playroom.Scene)]
+            self.items = play_items(scenes, dictionary, length)
+        elif isinstance(dictionary, Table):
+            self.items = table_items(self.records, dictionary, length)
         if not self.items:
             return
         longest, most = options.max_gloss_bytes, max(len(item.candidates) for item in self.items)
@@ -92,21 +115,42 @@ class SenseEvaluator(Evaluator):
             return Report({"sense/n": 0})
         answers = np.array([item.answer for item in self.items])
         chance = float(np.mean([1 / len(item.candidates) for item in self.items]))
-        scores = {}
+        right = {}
         for arm in ARMS:
             image = self.image[self.donor] if arm == "shuffled_image" else self.image
             nats = self.run(params, image, self.marked, self.glosses, np.full(len(answers), arm == "no_image"))
-            scores[f"sense/{arm}"] = float(np.mean(np.argmin(nats, 1) == answers))
-        words: dict[str, list[int]] = {}
-        for item in self.items:
-            words.setdefault(item.candidates[0].word, []).append(item.answer)
-        frequent = sum(max(found.count(k) for k in set(found)) for found in words.values())
-        scores |= {
-            "sense/image/oracle": 1.0,  # an item is asked only where the truth has one answer
+            right[arm] = np.argmin(nats, 1) == answers
+        own = right["image"]
+        scores = {f"sense/{arm}": float(np.mean(right[arm])) for arm in ARMS} | {
+            "sense/image/oracle": oracle(self.items, range(len(self.items))),
             "sense/no_image/oracle": chance,
             "sense/shuffled_image/oracle": oracle(self.items, self.donor.tolist()),
             "sense/chance": chance,
-            "sense/most_frequent": frequent / len(answers),
+            "sense/most_frequent": commonest(
+                [item.candidates[0].word for item in self.items],
+                [{item.candidates[item.answer].id} for item in self.items],
+            ),
             "sense/n": len(answers),
         }
-        return Report(scores)
+        interval = binomtest(int(own.sum()), len(own)).proportion_ci(method="wilson")
+        scores |= {"sense/image_95_low": float(interval.low), "sense/image_95_high": float(interval.high)}
+        return Report(scores | self._by_word(own))
+
+    def _by_word(self, right: np.ndarray) -> dict[str, float]:
+        """For each word how often it is right, and the share of its items whose sense has pictures to learn from."""
+        held_out = {record.id for record in self.records}
+        rows: dict[str, list[int]] = {}
+        for i, item in enumerate(self.items):
+            rows.setdefault(item.candidates[item.answer].word, []).append(i)
+        found = {}
+        for word, own in rows.items():
+            items = [self.items[i] for i in own]
+            found |= {
+                f"sense/by_word/{word}": float(right[own].mean()),
+                f"sense/by_word/{word}/chance": float(np.mean([1 / len(item.candidates) for item in items])),
+                f"sense/by_word/{word}/n": len(own),
+            }
+            shown = [set(item.candidates[item.answer].records) for item in items]
+            if any(shown):
+                found[f"sense/seen/{word}"] = float(np.mean([bool(ids - held_out) for ids in shown]))
+        return found

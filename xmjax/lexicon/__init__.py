@@ -9,7 +9,7 @@ from xmjax.lexicon.playroom import kind_of, playroom_dictionary
 from xmjax.lexicon.report import Report, make_report
 from xmjax.lexicon.scorers import Symbolic, Vectors
 from xmjax.lexicon.senses import MASK, Dictionary, Sense, mask_word, masked_gloss
-from xmjax.lexicon.tables import Table, read_table
+from xmjax.lexicon.tables import Table, read_table, with_wrong
 from xmjax.lexicon.thirds import join, related
 from xmjax.lexicon.wordnet import WordNet
 
@@ -39,4 +39,5 @@ __all__ = [
     "read_lmf",
     "read_table",
     "related",
+    "with_wrong",
 ]

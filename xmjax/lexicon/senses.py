@@ -31,6 +31,7 @@ class Sense:
       synonyms: other words for the same meaning, in any language.
       hypernyms: words for what it is a kind of, in any language, the nearest first.
       examples: sentences that use the word.
+      records: ids of records whose pictures show the sense, where that is known: what is asked in evaluation.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Sense:
     synonyms: tuple[str, ...] = ()
     hypernyms: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
 
 
 class Dictionary:

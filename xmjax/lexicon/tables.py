@@ -8,11 +8,13 @@ Columns, or keys of the objects:
     gloss_language  language of the gloss; the headword's where absent or empty
     id              name of the sense, unique; "language:word:n" for the n-th sense of a word where absent or empty
     synonyms, hypernyms, examples   lists: of strings in JSON, divided by "|" in TSV
+    records         list: ids of records whose pictures show the sense
 
 A TSV file begins with a line of column names, in any order; cells are not quoted. A JSON file is a list of objects,
 a JSON lines file has one object a line. Names that end in ".gz" are unpacked. Senses of a word keep their order.
 """
 
+import dataclasses
 import gzip
 import json
 import zlib
@@ -20,12 +22,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xmjax.errors import UserError
 from xmjax.lexicon.inflection import language_tag, normal
 from xmjax.lexicon.senses import Dictionary, Sense
 
 _REQUIRED = ("word", "language", "gloss")
-_LISTS = ("synonyms", "hypernyms", "examples")
+_LISTS = ("synonyms", "hypernyms", "examples", "records")
 _COLUMNS = (*_REQUIRED, "gloss_language", "id", *_LISTS)
 _EXAMPLE = '{"word": "bat", "language": "en", "gloss": "a flying mammal"}'
 
@@ -50,9 +54,36 @@ class Table(Dictionary):
     def glosses(self, count: int) -> list[str]:
         return spread(list(dict.fromkeys(sense.gloss for found in self._senses.values() for sense in found)), count)
 
+    def entries(self) -> list[tuple[str, Sense]]:
+        """(language of the headword, sense) of all entries, in the order of the dictionary."""
+        return [(language, sense) for (language, _), found in self._senses.items() for sense in found]
+
     def headwords(self) -> list[tuple[str, str]]:
         """(headword, language) of all entries, in the order of the dictionary."""
         return [(found[0].word, language) for (language, _), found in self._senses.items()]
+
+
+def with_wrong(table: Table, share: float, seed: int = 0) -> Table:
+    """The table with another entry's meaning under a share of its entries: what a bad dictionary is, for ablations.
+
+    Gloss, synonyms and hypernyms are those of another entry of the language; word and id stay.
+
+    Args:
+      table: the right one.
+      share: from 0 to 1, rounded to entries.
+      seed: which entries, and whose meaning they get.
+    """
+    entries = table.entries()
+    rng = np.random.default_rng(seed)
+    wrong = set(rng.permutation(len(entries))[: round(share * len(entries))].tolist())
+    found = []
+    for i, (language, sense) in enumerate(entries):
+        others = [other for tag, other in entries if tag == language and other.gloss != sense.gloss]
+        if i in wrong and others:
+            other = others[int(rng.integers(len(others)))]
+            sense = dataclasses.replace(sense, gloss=other.gloss, synonyms=other.synonyms, hypernyms=other.hypernyms)
+        found.append((language, sense))
+    return Table(found)
 
 
 def spread(items: list[Any], count: int) -> list[Any]:

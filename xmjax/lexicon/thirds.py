@@ -31,7 +31,8 @@ def join(
 
     Args:
       first: the caption whose entity is masked.
-      others: further captions of the picture, of which one is drawn among those that fit.
+      others: further captions of the picture, and captions of similar ones, of which one is drawn among those that fit.
+        A caption of another picture must name the entity too.
       dictionary: what entities are, and what is related.
       rng: randomness of the record.
       max_bytes: most bytes of the joined text.
@@ -40,19 +41,25 @@ def join(
       The joined caption and its masked words in order; None where the first has no entity or no other caption fits.
     """
     start = len(first.text.encode()) + len(BETWEEN)
-    fitting = [other for other in others if start + len(other.text.encode()) <= max_bytes]
     found = entities(first, dictionary)
-    if not fitting or not found:
+    if not found:
         return None
-    third = fitting[int(rng.integers(len(fitting)))]
     word = found[int(rng.integers(len(found)))]
     asked = _surface(first, word), first.language
-    masked = [w for w in found if w == word or related(dictionary, asked, (_surface(first, w), first.language))]
-    masked += [
-        Word(w.start + start, w.end + start, w.kind)
-        for w in entities(third, dictionary)
-        if related(dictionary, asked, (_surface(third, w), third.language))
-    ]
+
+    def same(caption: Caption) -> list[Word]:
+        """The caption's words for what is asked."""
+        named = entities(caption, dictionary)
+        return [w for w in named if related(dictionary, asked, (_surface(caption, w), caption.language))]
+
+    fitting = [other for other in others if start + len(other.text.encode()) <= max_bytes]
+    fitting = [other for other in fitting if not other.origin or same(other)]
+    if not fitting:
+        return None
+    third = fitting[int(rng.integers(len(fitting)))]
+    own = same(first)
+    masked = [w for w in found if w == word or w in own]
+    masked += [Word(w.start + start, w.end + start, w.kind) for w in same(third)]
     moved = tuple(Word(w.start + start, w.end + start, w.kind) for w in caption_words(third))
     joined = Caption(f"{first.text}{BETWEEN}{third.text}", first.language, first.style, (*caption_words(first), *moved))
     return joined, tuple(masked)

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 
-from xmjax import vocab
 from xmjax.data.arrays import asked, draw
 from xmjax.models.passes import masked_memory
 from xmjax.objectives import base
@@ -66,8 +65,7 @@ class Answer(base.Objective):
         ids = rearrange(passes.batch["question"], "b q l -> (b q) l")
         other = passes.repeated(o.modality, o.questions)
         memory, valid = masked_memory(model, o.modality, other, ids, model.encode("text", ids), absent)
-        logits = model.decode(sequences[..., :-1], memory, valid)
-        nats, count = base.sequence_nats(logits, sequences, sequences[..., 1:] != vocab.PAD)
+        nats, count = base.decoded_nats(model, sequences, memory, valid)
         loss = jnp.mean(jnp.sum(nats, -1) / jnp.maximum(1, jnp.sum(count, -1)))
         seen = ~absent[:, None]
         return loss, {"bits_per_byte": base.bits_per_byte(nats * seen, count * seen)}

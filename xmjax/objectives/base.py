@@ -39,11 +39,13 @@ class Objective:
 
     Attributes:
       Options: dataclass of its options.
+      version: raised with every change of what is computed, so that finished runs of before are not taken for new ones.
       options: those of this run.
       config: the run's configuration.
     """
 
     Options: ClassVar[Any] = Options
+    version: ClassVar[int] = 1
 
     def __init__(self, options: Any, config: Config):
         self.options = options
@@ -147,6 +149,14 @@ def sequence_nats(
     targets = sequence[..., 1:].astype(jnp.int32)
     nats = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, targets[..., None], -1)[..., 0]
     return jnp.sum(jnp.where(written, nats, 0), -1), jnp.sum(written, -1).astype(jnp.float32)
+
+
+def decoded_nats(
+    model: Any, sequences: Integer[Array, "Q K L"], memory: Float[Array, "Q M D"], valid: Bool[Array, "Q M"]
+) -> tuple[Float[Array, "Q K"], Float[Array, "Q K"]]:
+    """`sequence_nats` of sequences that a model's decoder writes reading memories: all but the first id and padding."""
+    logits = model.decode(sequences[..., :-1], memory, valid)
+    return sequence_nats(logits, sequences, sequences[..., 1:] != vocab.PAD)
 
 
 def written_after_prompt(sequence: Integer[Array, "*B L1"]) -> Bool[Array, "*B L"]:

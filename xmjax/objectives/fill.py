@@ -25,15 +25,15 @@ class Options(base.Options):
 
     Attributes:
       spans: largest number of spans masked in a caption.
-      rate: share of a caption's words that is masked, rounded, at least one.
+      rate: largest share of a caption's words that is masked, rounded, at least one; how many is drawn.
       max_span_bytes: longest span; longer words are not masked.
       drop: share of captions whose picture is treated as absent, so that the model is a language model without it too.
       modality: what the captions are fused with.
       entities: share of captions of which only words that a dictionary has are masked, where it has any.
       dictionary: "playroom", or the path of a dictionary (docs/data.md), that tells entities.
       tabs: tab files of the Open Multilingual WordNet, for a directory of WordNet.
-      thirds: share of captions that another caption of the same picture is joined to, where both fit; an entity of the
-        first is masked then, with every word related to it in both.
+      thirds: share of captions that another caption of the same picture, or of a similar one (`data.similar`), is
+        joined to, where both fit; an entity of the first is masked then, with every word related to it in both.
       gain: share of captions whose masked words are chosen by how much the picture helps to write them.
       alternatives: random choices of words that are compared for it.
       temperature: of that choice, in nats a byte; near 0 the greatest gain always wins.
@@ -66,6 +66,7 @@ class Fill(base.Objective):
     """
 
     Options = Options
+    version = 2  # 1 masked a fixed number of words
 
     def __init__(self, options, config):
         super().__init__(options, config)
@@ -77,10 +78,8 @@ class Fill(base.Objective):
 
     def features(self, example: Any) -> dict[str, np.ndarray]:
         choices = self.options.alternatives if self.options.gain else 1
-        rows = [
-            [self._mask(caption, example.record.captions, example.rng) for _ in range(choices)]
-            for caption in example.captions
-        ]
+        thirds = (*example.record.captions, *example.record.similar)
+        rows = [[self._mask(caption, thirds, example.rng) for _ in range(choices)] for caption in example.captions]
         masked, spans = (np.array([[one[k] for one in row] for row in rows]) for k in (0, 1))
         return (
             {"masked": masked, "spans": spans} if self.options.gain else {"masked": masked[:, 0], "spans": spans[:, 0]}
@@ -89,7 +88,7 @@ class Fill(base.Objective):
     def _mask(
         self, caption: Caption, captions: Sequence[Caption], rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A masked text and the sequences of its masked words; ``captions`` are all of the picture's."""
+        """A masked text and the sequences of its masked words; ``captions`` are what may be joined to it."""
         o, length = self.options, self.config.model.text.max_bytes
         among = None
         if self.dictionary is not None and o.thirds and rng.random() < o.thirds:
@@ -137,8 +136,7 @@ class Fill(base.Objective):
         memory, valid = masked_memory(model, o.modality, other, ids, text, absent, spans.shape[1], o.association)
         # The sequences that share a memory lie side by side: all of a text, or in association mode each by itself.
         sequences = rearrange(rearrange(spans, "r s w -> (r s) w"), "(q k) w -> q k w", q=memory.shape[0])
-        logits = model.decode(sequences[..., :-1], memory, valid)
-        found = base.sequence_nats(logits, sequences, sequences[..., 1:] != vocab.PAD)
+        found = base.decoded_nats(model, sequences, memory, valid)
         nats, count = (rearrange(rearrange(x, "q k -> (q k)"), "(r s) -> r s", s=spans.shape[1]) for x in found)
         return nats, count
 

@@ -11,8 +11,9 @@ from einops import rearrange
 from xmjax import vocab
 from xmjax.data.arrays import caption_words, gloss_ids, marked_ids
 from xmjax.data.source import Caption, Word
+from xmjax.errors import UserError
+from xmjax.lexicon import Dictionary, Symbolic, Table, ask, choose, masked_gloss, open_dictionary, with_wrong
 from xmjax.lexicon import Sense as Meaning
-from xmjax.lexicon import Symbolic, ask, choose, masked_gloss, open_dictionary
 from xmjax.models.passes import masked_memory
 from xmjax.objectives import base
 from xmjax.training import flops
@@ -29,6 +30,8 @@ class Options(base.Options):
       dictionary: "playroom", or the path of a dictionary (docs/data.md).
       tabs: tab files of the Open Multilingual WordNet, for a directory of WordNet.
       threshold: least similarity between a sense and the captions of the picture; a sense below it is never learned.
+      wrong: share of a table's entries that have another entry's meaning, to see what a bad dictionary does.
+      every: a word of every n-th record is learned; meanings are few and their definitions long.
       max_gloss_bytes: longer glosses are cut.
       drop: share of words whose picture is treated as absent.
       modality: what shows the meaning.
@@ -38,10 +41,26 @@ class Options(base.Options):
     dictionary: str = "playroom"
     tabs: tuple[str, ...] = ()
     threshold: float = 0.1
+    wrong: float = 0.0
+    every: int = 1
     max_gloss_bytes: int = 80
     drop: float = 0.1
     modality: str = "image"
     association: str = ""
+
+
+def opened(options: Options) -> Dictionary:
+    """The dictionary that is learned from.
+
+    Raises:
+      UserError: there is none, or wrong entries are asked of one that is no table.
+    """
+    dictionary = open_dictionary(options.dictionary, options.tabs)
+    if not options.wrong:
+        return dictionary
+    if not isinstance(dictionary, Table):
+        raise UserError(f"config.objectives.sense.wrong={options.wrong} needs a table, not {options.dictionary}")
+    return with_wrong(dictionary, options.wrong)
 
 
 @base.OBJECTIVES.register("sense")
@@ -57,14 +76,21 @@ class Sense(base.Objective):
     def __init__(self, options, config):
         super().__init__(options, config)
         base.check_association(options.association, config, "sense")
-        self.dictionary = open_dictionary(options.dictionary, options.tabs)
+        self.dictionary = opened(options)
+        if config.batch_size % options.every:
+            raise UserError(
+                f"config.objectives.sense.every={options.every} must divide config.batch_size={config.batch_size}"
+            )
         self.scorer = Symbolic(self.dictionary.glosses(DOCUMENTS))
 
     def chosen(self, example: Any) -> tuple[Caption, Word, Meaning] | None:
-        """A word of one of the example's captions and the sense that is learned of it, None where none is kept."""
+        """A word of one of the record's captions and the sense that is learned of it, None where none is kept."""
         length = self.config.model.text.max_bytes
         found = [
-            (caption, word) for caption in example.captions for word in caption_words(caption) if word.end < length
+            (caption, word)
+            for caption in example.record.captions
+            for word in caption_words(caption)
+            if word.end < length
         ]
         for i in example.rng.permutation(len(found)):
             caption, word = found[i]
@@ -88,21 +114,23 @@ class Sense(base.Objective):
     def flops(self, share):
         o, model = self.options, self.config.model
         other, text = flops.kept(model, o.modality), flops.tokens(model, "text") * share
+        memory = 2 if o.association else other + text
         return {
             f"encode/{o.modality}": flops.encode(model, o.modality),
-            "marked": flops.encode(model, "text", share),
-            "fuse/marked": flops.stack(model, model.fusion_layers, other + text + 1),
-            "sense": flops.decoder(model, o.max_gloss_bytes + 1, 2 if o.association else other + text, 1),
+            "marked": flops.encode(model, "text", share) / o.every,
+            "fuse/marked": flops.stack(model, model.fusion_layers, other + text + 1) / o.every,
+            "sense": flops.decoder(model, o.max_gloss_bytes + 1, memory, 1) / o.every,
         }
 
     def loss(self, passes, rng):
-        o, model, ids = self.options, passes.model, passes.batch["marked"]
-        sequences = rearrange(passes.batch["gloss"], "b w -> b 1 w")
+        o, model = self.options, passes.model
+        ids = passes.batch["marked"][:: o.every]
+        sequences = rearrange(passes.batch["gloss"][:: o.every], "b w -> b 1 w")
         absent = jax.random.bernoulli(rng, o.drop, (ids.shape[0],))
-        other, text = passes.encoded(o.modality), model.encode("text", ids)
+        other = jax.tree.map(lambda x: x[:: o.every], passes.encoded(o.modality))
+        text = model.encode("text", ids)
         memory, valid = masked_memory(model, o.modality, other, ids, text, absent, 1, o.association)
-        logits = model.decode(sequences[..., :-1], memory, valid)
-        nats, count = base.sequence_nats(logits, sequences, sequences[..., 1:] != vocab.PAD)
+        nats, count = base.decoded_nats(model, sequences, memory, valid)
         loss = jnp.mean(nats / jnp.maximum(1, count))
         seen = ~absent[:, None]
         return loss, {

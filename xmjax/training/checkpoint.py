@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ import xmjax
 from xmjax import config as config_module
 from xmjax.config import Config
 from xmjax.errors import UserError
+from xmjax.objectives import options
 
 FREE = (
     "name", "log_every", "save_every", "keep", "wandb", "mesh", "evaluation", "data.root",
@@ -92,11 +94,23 @@ def meta(config: Config, manifest: dict[str, Any], quarantine: dict[str, Any], s
 
 def check_same(config: Config, saved: dict[str, Any], workdir: Path) -> None:
     """Raises UserError where a workdir's config differs from this run's in what it computes."""
-    now, then = computed(config_module.to_dict(config)), computed(saved)
+    # A field that came after the run was saved had its default then.
+    known = computed(defaults(config.objectives.keys() & saved["objectives"].keys()))
+    now, then = computed(config_module.to_dict(config)), known | computed(saved)
     different = [key for key in sorted(now.keys() | then.keys()) if now.get(key) != then.get(key)]
     if different:
         shown = ", ".join(f"{k}: {then.get(k)!r} there, {now.get(k)!r} now" for k in different[:5])
         raise UserError(f"{workdir} is of another config ({shown}); give this run another --workdir or the same values")
+
+
+def same_evaluation(config: Config, saved: dict[str, Any]) -> bool:
+    """Whether a workdir was evaluated as this run's config asks for."""
+    return _flat(config_module.to_dict(config)["evaluation"]) == _flat(saved["evaluation"])
+
+
+def defaults(objectives: Iterable[str]) -> dict[str, Any]:
+    """Every field at its default, as `config.to_dict` gives a config with these objectives."""
+    return dataclasses.asdict(Config()) | {"objectives": {name: options(name) for name in objectives}}
 
 
 def computed(values: dict[str, Any]) -> dict[str, Any]:

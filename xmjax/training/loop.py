@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 
 import xmjax
 from xmjax import config as config_module
-from xmjax import files, sharding
+from xmjax import files, inference, sharding
 from xmjax.config import Config
 from xmjax.data.pipeline import Batches, manifest, open_streams
 from xmjax.errors import UserError
@@ -67,6 +67,11 @@ def train(config: Config, workdir: Path) -> Scores:
         if newest is not None:
             meta = saved.meta(newest)
             checkpoints.check_same(config, meta["config"], workdir)
+            if main and meta["xmjax_version"] != xmjax.__version__:
+                print(f"{workdir} began with xmjax {meta['xmjax_version']}; {xmjax.__version__} goes on", flush=True)
+        elif files.read_lines(workdir / "metrics.jsonl"):
+            # Killed before the first checkpoint: another config would cut its metrics away.
+            checkpoints.check_same(config, config_module.to_dict(inference.read_config(workdir)), workdir)
 
         mesh = sharding.make_mesh(config.mesh)
         rows = sharding.local_rows(mesh, config.batch_size)
@@ -99,8 +104,8 @@ def train(config: Config, workdir: Path) -> Scores:
         stack.callback(batches.close)
         update = jit_update(config, objectives, mesh)
         speed = throughput.Throughput(config, objectives, streams)
+        stop = stack.enter_context(_signals())  # before the first word on the terminal, which others wait for
         progress = stack.enter_context(Progress(config.steps, step, enabled=main))
-        stop = stack.enter_context(_signals())
         pending: tuple[int, dict[str, jax.Array]] | None = None
         scores: Scores = {}
         clock.switch("compile")
@@ -163,7 +168,8 @@ def train(config: Config, workdir: Path) -> Scores:
         for stream in streams.values():
             progress.unreadable(stream.source.name, stream.quarantine.reasons)
         if newest == config.steps:
-            scores = evaluation.read(step) or evaluation(state, step)
+            scores = evaluation.read(step) if checkpoints.same_evaluation(config, meta["config"]) else {}
+            scores = scores or evaluation(state, step)
     return scores
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,12 @@ class MetricsWriter:
                 import wandb  # pyright: ignore[reportMissingImports]
             except ImportError:
                 raise UserError("config.wandb is set but wandb is not installed; pip install wandb") from None
+            identity = workdir / "wandb_id.txt"  # by which a resumed run goes on in the same charts
+            if not identity.exists():
+                files.write(identity, uuid.uuid4().hex[:8])
+            name, known = workdir.name, identity.read_text()
             self._wandb = wandb.init(
-                project=wandb_project, dir=workdir, config=config, resume="allow", name=workdir.name
+                project=wandb_project, dir=workdir, config=config, resume="allow", name=name, id=known
             )
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

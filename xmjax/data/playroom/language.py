@@ -119,7 +119,7 @@ def compose(meaning: Meaning, language: str, style: str) -> PlayCaption:
         for start, end, kind in units:
             words.append(Word(offset + start, offset + end, kind))
         offset += length
-    return PlayCaption(text, language, style, tuple(words), meaning)
+    return PlayCaption(text, language, style, tuple(words), meaning=meaning)
 
 
 _Units = tuple[str, int, tuple[tuple[int, int, str], ...]]

@@ -1,0 +1,41 @@
+"""The dictionary in training: off, several thresholds, and wrong entries with a threshold and without.
+
+    python launch/sweep.py --config=configs/sweeps/dictionary.py     two CPU cores, an hour by estimate (21 runs)
+
+Not run to its end yet; the table will be docs/results/dictionary.md.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The right dictionary at four thresholds; a quarter and a half of its entries wrong at two."""
+    threshold, wrong = "objectives.sense.threshold", "objectives.sense.wrong"
+    return ConfigDict(
+        {
+            "name": "dictionary",
+            "base": "configs/sense.py",
+            "arms": {
+                "threshold 0.1": {},
+                "off": {"objectives.sense.weight": 0.0},
+                "threshold 0": {threshold: 0.0},
+                "threshold 0.3": {threshold: 0.3},
+                "a quarter wrong, threshold 0.1": {wrong: 0.25},
+                "a quarter wrong, threshold 0": {wrong: 0.25, threshold: 0.0},
+                "half wrong, threshold 0.1": {wrong: 0.5},
+                "half wrong, threshold 0": {wrong: 0.5, threshold: 0.0},
+            },
+            "seeds": (0, 1, 2),
+            "metrics": (
+                "playroom/sense/image",
+                "playroom/sense/no_image",
+                "playroom/sense/shuffled_image",
+                "playroom/dictionary/accuracy",
+                "playroom/dictionary/keep_rate",
+                "playroom/fill/image",
+            ),
+            "control": "threshold 0.1",
+            "budget_seconds": 180.0,
+        },
+        convert_dict=False,  # fields of the run's config have dots in their names
+    )

@@ -1,0 +1,52 @@
+"""Prepares data for training: python launch/prepare.py COMMAND ...
+
+    ... similar --workdir=RUN --output=FILE.jsonl [--count=4] [--least=0.5] [--limit=100000]
+        captions of other pictures that are near each picture, for --config.data.similar=FILE.jsonl
+    ... senses --input=WORDS.json --root=DIR --metadata=FILE.jsonl --column=NAME --output=FILE.jsonl
+        a table of the senses of ambiguous words, for --config.objectives.sense.dictionary=FILE.jsonl, and the pictures
+        to hold out, for --config.data.held_out=FILE.jsonl.held_out.txt
+
+Each command is explained in xmjax/prepare.py, and what the files hold in docs/data.md.
+"""
+
+import inspect
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from absl import flags
+
+from xmjax import cli, prepare
+from xmjax.errors import UserError
+
+flags.DEFINE_string("workdir", None, "of the run whose data and vectors are used")
+flags.DEFINE_string("input", None, "file to read: a list of ambiguous words")
+flags.DEFINE_string("root", None, "folder of the pictures")
+flags.DEFINE_string("metadata", None, "file of JSON lines in it")
+flags.DEFINE_string("column", None, "column of the metadata that the list's values are of")
+flags.DEFINE_string("names", None, "column of the pictures' names by language")
+flags.DEFINE_string("text", None, "column of the pictures' texts by language")
+flags.DEFINE_string("file", None, "column of the pictures' paths")
+flags.DEFINE_string("output", None, "file to write")
+flags.DEFINE_integer("count", None, "most captions of a record")
+flags.DEFINE_float("least", None, "smallest cosine between a picture and a caption")
+flags.DEFINE_integer("limit", None, "most records that are read")
+
+
+def main(name: str = "") -> None:
+    """Runs the command with the flags that it reads."""
+    if not name:
+        raise UserError(f"name a command: prepare.py {'|'.join(sorted(prepare.COMMANDS.items))}")
+    command = prepare.COMMANDS[name]
+    given = {}
+    for field, parameter in inspect.signature(command).parameters.items():
+        if flags.FLAGS[field].value is not None:
+            given[field] = flags.FLAGS[field].value
+        elif parameter.default is parameter.empty:
+            raise UserError(f"{name} needs --{field}: {flags.FLAGS[field].help}")
+    command(**given)
+
+
+if __name__ == "__main__":
+    cli.run(main, positional=1)

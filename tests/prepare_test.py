@@ -1,0 +1,102 @@
+"""Tests of tables of senses: what is made of a list of ambiguous words, what is held out, and what is asked."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xmjax import prepare
+from xmjax.data.folder import Folder
+from xmjax.data.source import Record, Word
+from xmjax.errors import UserError
+from xmjax.evaluation.sense import table_items
+from xmjax.lexicon import open_dictionary
+
+PICTURES = {
+    "P": ("pear", {"en": ["fruit"], "ko": ["배", "과일"]}),
+    "S": ("ship", {"en": ["boat"], "ko": ["배", "선박"]}),
+    "Y": ("yacht", {"en": ["boat", "sea"], "ko": ["배"]}),
+    "B": ("bat", {"en": ["bat", "animal"], "ko": ["박쥐"]}),
+}
+WORDS = {"ko": {"배": [["P"], ["S", "Y"]]}, "en": {"bat": [["B"]]}}
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    """A folder of four pictures with names and keywords, and the list of words beside it."""
+    (tmp_path / "data").mkdir()
+    lines = []
+    for letter, (name, keywords) in PICTURES.items():
+        Image.fromarray(np.full((8, 8, 3), ord(letter), np.uint8)).save(tmp_path / "data" / f"{letter}.png")
+        lines.append({"letter": letter, "file": f"{letter}.png", "names": {"en": name}, "keywords": keywords})
+    (tmp_path / "data" / "all.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "words.json").write_text(json.dumps(WORDS))
+    return tmp_path
+
+
+def made(root: Path, **changes: str) -> Path:
+    given = {
+        "input": str(root / "words.json"),
+        "root": str(root / "data"),
+        "metadata": "all.jsonl",
+        "column": "letter",
+        "output": str(root / "senses.jsonl"),
+    }
+    prepare.senses(**given | changes)
+    return root / "senses.jsonl"
+
+
+def test_senses_are_described_by_what_is_not_held_out(root, capsys):
+    path = made(root)
+    assert "2 words, 3 senses" in capsys.readouterr().out
+    assert Path(f"{path}.held_out.txt").read_text() == "Y.png\n"
+    pear, ship = open_dictionary(str(path)).lookup("배", "ko")
+    assert (pear.gloss, pear.synonyms, pear.records) == ("pear", ("fruit", "과일"), ("P.png",))
+    assert (ship.gloss, ship.synonyms, ship.records) == ("ship", ("boat", "선박"), ("S.png", "Y.png"))
+
+
+def test_what_is_held_out_is_the_validation_split(root):
+    options = {"metadata": "all.jsonl", "file_column": "file", "text_column": "keywords", "image_size": 8}
+    held_out = frozenset({"Y.png"})
+    train, val = (Folder(str(root / "data"), split=s, held_out=held_out, **options) for s in ("train", "val"))
+    assert [r.id for r in train.read(range(len(train)))] == ["P.png", "S.png", "B.png"]
+    assert [r.id for r in val.read(range(len(val)))] == ["Y.png"]
+    assert train.manifest() != Folder(str(root / "data"), split="train", **options).manifest()
+    with pytest.raises(UserError, match=r"held_out names 'X\.png', which is no record"):
+        Folder(str(root / "data"), held_out=frozenset({"X.png"}), **options)
+    with pytest.raises(UserError, match=r"val split .* is empty: change the file of --config\.data\.held_out"):
+        Folder(str(root / "data"), split="val", held_out=frozenset(), **options)
+
+
+def test_ambiguous_words_are_asked_of_their_pictures(root):
+    table = open_dictionary(str(made(root)))
+    items = table_items([Record("Y.png"), Record("B.png"), Record("P.png")], table, 32)
+    assert [(item.record.id, item.text, item.word, item.answer) for item in items] == [
+        ("P.png", "배", Word(0, 3), 0), ("Y.png", "배", Word(0, 3), 1),
+    ]  # fmt: skip
+    assert not items[0].fits(Record("Y.png")) and items[0].fits(Record("P.png"))
+    assert table_items([Record("Y.png")], table, 3) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"input": "/nowhere.json"}, r"/nowhere\.json cannot be read"),
+        ({"column": "emoji"}, r"all\.jsonl has no column 'emoji': it has letter, file, names, keywords"),
+        ({"metadata": "none.jsonl"}, r"none\.jsonl has no lines of JSON"),
+    ],
+)
+def test_what_is_missing_is_named(root, changes, message):
+    with pytest.raises(UserError, match=message):
+        made(root, **changes)
+
+
+def test_a_word_with_an_unknown_picture_is_named(root):
+    (root / "words.json").write_text(json.dumps({"en": {"bat": [["B"], ["Q"]]}}))
+    with pytest.raises(UserError, match=r"'bat' names 'Q', which no line of all\.jsonl has as its letter"):
+        made(root)
+    (root / "words.json").write_text("[]")
+    with pytest.raises(UserError, match=r"words\.json cannot be read"):
+        made(root)
