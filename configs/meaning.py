@@ -22,10 +22,10 @@ def get_config(arg: str = "") -> ConfigDict:
     fill = config.objectives.fill
     fill.association, fill.entities, fill.spans = "learned", 0.5, 1
     with config.unlocked():
-        config.objectives.sense = options("sense", association="learned", every=4)
+        config.objectives.sense = options("sense", association="learned", every=8)
         config.objectives.answer = options("answer")
     further = ("sense", "dictionary", "answer", "pointing", "entities", "reduction", "relations")
     config.evaluation.names = (*config.evaluation.names, *further)
     if parse(arg) == ("tiny", False):
-        config.model.decoder_layers, config.steps = 2, 3000
+        config.steps, config.evaluation.beams = 3000, 4
     return config

@@ -1,8 +1,12 @@
-"""Asks a trained model: python launch/predict.py --workdir=DIR fill|caption|embed [--image=FILE] [--text=TEXT] ...
+"""Asks a trained model: python launch/predict.py --workdir=DIR COMMAND [--image=FILE] [--text=TEXT] ...
 
     ... fill --image=FILE --text="a red ___" [--candidates=a,b,c]      which word is missing
     ... fill --image=FILE --text="a red bat" --word=bat                the same, masking a word
     ... caption --image=FILE [--lang=ko] [--method=sample --n=3]       what is to be seen
+    ... answer --image=FILE --text="what color is the ball?"           a question about the picture
+    ... sense --image=FILE --text="a red bat" --word=bat               which of a word's meanings, by a dictionary
+    ... associate --image=FILE --text="a red bat" --picture=OUT.png    what in the picture each word speaks of
+    ... objects --image=FILE --picture=OUT.png                         what belongs together, and how closely
     ... embed --image=FILE                                             a unit vector, or --text=TEXT
     ... fill --input=QUESTIONS.jsonl [--output=ANSWERS.jsonl]          one JSON object a line, with the flags' names
 

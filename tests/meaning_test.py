@@ -27,7 +27,7 @@ from xmjax.lexicon import join, kind_of, masked_gloss, open_dictionary, with_wro
 from xmjax.model_api import Associated, Model
 from xmjax.models.passes import Passes
 from xmjax.objectives import make, options
-from xmjax.pictures import draw_association, heated
+from xmjax.pictures import draw_association, heated, nearest
 from xmjax.training.step import make_model
 
 RECORDS = playroom.Playroom("val", questions_per_record=2).read(range(150))
@@ -259,6 +259,7 @@ def test_the_commands_answer(model, tmp_path):
         "answer": {"text": "what color is the bat?", "image": picture},
         "sense": {"text": "작은 배가 있다", "word": "배", "image": picture, "lang": "ko"},
         "associate": {"text": "a red bat", "image": picture, "picture": str(tmp_path / "heat.png")},
+        "objects": {"image": picture, "picture": str(tmp_path / "objects.png")},
     }
     for name, given in asked.items():
         predict._check(name, given)
@@ -268,7 +269,27 @@ def test_the_commands_answer(model, tmp_path):
             assert {one["sense"] for one in found.values["senses"]} == {"playroom/ko/pear", "playroom/ko/boat"}
         if name == "associate":
             assert [one["word"] for one in found.values["words"]] == ["a", "red", "bat"]
-    assert (tmp_path / "heat.png").stat().st_size > 1000
+        if name == "objects":
+            assert len(found.values["boxes"]) == len(found.values["relations"]) > 0
+    assert all((tmp_path / name).stat().st_size > 1000 for name in ("heat.png", "objects.png"))
+
+
+def test_objects_are_found_or_given(model):
+    image = RECORDS[0].image
+    found = model.objects(image)
+    units = (model.config.model.image.size // model.config.model.image.patch) ** 2
+    assert found.boxes.shape == (units // 4, 4) and found.shares.shape == (units // 4, units)
+    assert found.shares.sum(0) == pytest.approx(np.ones(units))  # discovered ones share the picture out
+    assert np.allclose(found.relations, found.relations.T, atol=1e-5) and found.relations.max() <= 1 + 1e-5
+    assert all(i < j for i, j in nearest(found))
+    boxes = [(0, 0, 0.5, 0.5), (0.25, 0.25, 1, 1), (0, 0, 1, 1)]
+    given = model.objects(image, boxes)
+    assert given.boxes.tolist() == [list(box) for box in boxes]
+    areas = [(y1 - y0) * (x1 - x0) * units for y0, x0, y1, x1 in boxes]
+    assert given.shares.sum(1) == pytest.approx(np.array(areas), rel=1e-5)
+    for wrong in ([], [(0, 0, 2, 1)], [(0.5, 0, 0.5, 1)], [(0, 1)], ["none"]):
+        with pytest.raises(UserError, match=r"boxes? .*give"):
+            model.objects(image, wrong)
 
 
 def test_every_word_is_associated(model, tmp_path):

@@ -1,5 +1,6 @@
 """Tests of a model in use: against the evaluators, in batches and alone, without compiling twice."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,15 @@ def test_captions_are_those_of_the_evaluation(model, config, params, mesh):
     written = evaluator.write(params, evaluator.image, evaluator.prompt)
     for caption, record, ids in list(zip(evaluator.captions, evaluator.records, written, strict=True))[:4]:
         assert model.caption(record.image, caption.language, caption.style) == [vocab.decode(ids)]
+
+
+def test_the_evaluation_searches_with_as_many_beams_as_are_asked_for(model, config, params, mesh):
+    wide = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, beams=3))
+    evaluator = CaptionEvaluator(wide, mesh, RECORDS[:4])
+    written = evaluator.write(params, evaluator.image, evaluator.prompt)
+    for caption, record, ids in zip(evaluator.captions, evaluator.records, written, strict=True):
+        found = model.caption(record.image, caption.language, caption.style, "beam", width=3)
+        assert found == [vocab.decode(ids)]
 
 
 def test_captions_by_every_method(model):

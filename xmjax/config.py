@@ -234,6 +234,7 @@ class EvaluationConfig:
       samples: held-out records that each evaluator scores.
       pool: items that a retrieval query is ranked among.
       batch_size: rows of an evaluation batch.
+      beams: texts that are kept while a caption is searched for; 1 writes the likeliest byte after byte.
       examples: examples of right and of wrong answers that the report shows.
     """
 
@@ -242,6 +243,7 @@ class EvaluationConfig:
     samples: int = 500
     pool: int = 100
     batch_size: int = 100
+    beams: int = 1
     examples: int = 10
 
 

@@ -21,6 +21,7 @@ from xmjax.evaluation.answer import write_answer
 from xmjax.evaluation.base import batched
 from xmjax.evaluation.caption import picture_memory, write
 from xmjax.evaluation.fill import association_of, candidate_sequences, read_masked, score_candidates
+from xmjax.evaluation.objects import found_objects, kept
 from xmjax.evaluation.pointing import pointed
 from xmjax.evaluation.retrieval import vectors
 from xmjax.inputs import Picture, each_masked, marked, masked, picture
@@ -55,6 +56,20 @@ class Associated(NamedTuple):
     strength: float
     weights: Float[np.ndarray, " M"]
     boxes: Float[np.ndarray, "M 4"]
+
+
+class Found(NamedTuple):
+    """The objects of a picture.
+
+    Attributes:
+      boxes: around each of them, (y0, x0, y1, x1) as fractions of the side.
+      relations: how closely two of them belong together, from 0 to 1.
+      shares: of the picture's units in each of them; a unit's shares sum to at most one where boxes do not overlap.
+    """
+
+    boxes: Float[np.ndarray, "K 4"]
+    relations: Float[np.ndarray, "K K"]
+    shares: Float[np.ndarray, "K M"]
 
 
 def load(workdir: str | os.PathLike[str], step: int | None = None) -> "Model":
@@ -224,7 +239,7 @@ class Model:
             ids, score = self._call(_beam, data, prompt, length=length, width=width, normalisation=normalisation)
             ids = [row[s > -np.inf][:n] for row, s in zip(ids, score, strict=True)]
         else:
-            ids = self._call(write, data, prompt, length=length)[:, None]
+            ids = self._call(write, data, prompt, length=length, beams=1)[:, None]
         texts = [[vocab.decode(one) for one in row] for row in ids]
         return texts if several else texts[0]
 
@@ -296,6 +311,29 @@ class Model:
         shown = np.repeat(picture(image, self.config)[None], len(ids), 0)
         rows = zip(named, *self._call(pointed, shown, ids), strict=True)
         return [Associated(word, place, float(power), weights, boxes) for (word, place), weights, power, boxes in rows]
+
+    def objects(self, image: Picture, boxes: Sequence[Sequence[float]] | None = None) -> Found:
+        """The objects of a picture: groups of its units that belong together, and the relations between them.
+
+        Args:
+          image: the picture.
+          boxes: of the objects where they are known, (y0, x0, y1, x1) as fractions of the side.
+
+        Raises:
+          UserError: the picture cannot be read, the run reads files and no pixels, or a box is none.
+        """
+        if self.config.model.image.embedder != "pixels":
+            raise UserError("this run reads the bytes of image files, which have no places: load one that reads pixels")
+        shown = picture(image, self.config)[None]
+        keep = kept(self.config)
+        if boxes is None:
+            found = self._call(found_objects, shown, keep=keep)
+        else:
+            given = np.asarray([_box(box) for box in boxes], np.float32)
+            if not len(given):
+                raise UserError("an empty list of boxes was given: give at least one, or none at all to discover them")
+            found = self._call(found_objects, shown, given[None], keep=keep)
+        return Found(*(x[0] for x in found))
 
     def _dictionary(self, given: str | Dictionary, tabs: Sequence[str]) -> Dictionary:
         if isinstance(given, Dictionary):
@@ -374,6 +412,16 @@ def _paired(text: Any, image: Any) -> tuple[list[str], list[Any], bool]:
         raise UserError(f"{len(texts)} texts and {len(pictures)} pictures: give as many, or one for all")
     count = len(texts or pictures or [text])
     return texts or [text] * count, pictures or [image] * count, not (texts or pictures)
+
+
+def _box(box: Sequence[float]) -> tuple[float, ...]:
+    try:
+        y0, x0, y1, x1 = (float(x) for x in box)
+    except (TypeError, ValueError):
+        y0, x0, y1, x1 = 0.0, 0.0, 0.0, 0.0
+    if not (0 <= y0 < y1 <= 1 and 0 <= x0 < x1 <= 1):
+        raise UserError(f"box {box!r} is none: give (y0, x0, y1, x1) from 0 to 1, the first two less than the last two")
+    return y0, x0, y1, x1
 
 
 def _rounded(count: int, multiple: int) -> int:

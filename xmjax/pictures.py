@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from xmjax.errors import UserError
-from xmjax.model_api import Associated
+from xmjax.model_api import Associated, Found
 
 COLUMNS = 4
 FONTS = ["Noto Sans CJK JP", "Noto Sans CJK KR", "NanumGothic", "DejaVu Sans"]
@@ -37,14 +38,59 @@ def draw_association(image: UInt8[np.ndarray, "Y X 3"], found: Sequence[Associat
         for axes, one in zip(figure.subplots(rows, COLUMNS, squeeze=False).flat, found, strict=False):
             axes.imshow(heated(image, one), extent=(0, side, side, 0), interpolation="nearest")
             axes.set_title(f"{one.word}  {one.strength:.2f}", fontsize=11)
-        for axes in figure.axes:
-            axes.set_axis_off()
-        try:
-            figure.savefig(path, dpi=120, format="png")
-        except OSError as error:
-            raise UserError(
-                f"--picture={path} cannot be written ({error.strerror}): give a file you may write"
-            ) from error
+        _save(figure, path)
+
+
+def draw_objects(image: UInt8[np.ndarray, "Y X 3"], found: Found, path: Path) -> None:
+    """Writes a PNG with a box around every object, numbered, and a line between each and what it is nearest related to.
+
+    Args:
+      image: the picture as the model read it.
+      found: of `Model.objects`.
+      path: of the file.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    side, count = image.shape[0], len(found.boxes)
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(image, extent=(0, side, side, 0), interpolation="nearest")
+    middle = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2 * side
+    for i, j in nearest(found):
+        (y0, x0), (y1, x1) = middle[i], middle[j]
+        axes.plot((x0, x1), (y0, y1), color="white", linewidth=1 + 3 * found.relations[i, j], alpha=0.8)
+        text = f"{found.relations[i, j]:.2f}"
+        axes.text((x0 + x1) / 2, (y0 + y1) / 2, text, fontsize=9, backgroundcolor="white", ha="center", va="center")
+    for k, box in enumerate(found.boxes * side):
+        y0, x0, y1, x1 = box
+        color = colormaps["tab10"](k % 10)
+        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=color, linewidth=3))
+        axes.text(x0, y0, str(k + 1), color="white", backgroundcolor=color, fontsize=11, ha="left", va="top")
+    axes.set_title(f"{count} objects; lines tell how closely they belong together")
+    _save(figure, path)
+
+
+def nearest(found: Found) -> list[tuple[int, int]]:
+    """Each object with the other that it is most closely related to, every pair once, the first object first."""
+    if len(found.boxes) < 2:
+        return []
+    others = np.where(np.eye(len(found.boxes), dtype=bool), -1, found.relations)
+    return sorted({(min(i, int(j)), max(i, int(j))) for i, j in enumerate(others.argmax(1))})
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Writes a figure without its axes."""
+    for axes in figure.axes:
+        axes.set_axis_off()
+    try:
+        figure.savefig(path, dpi=120, format="png")
+    except OSError as error:
+        raise UserError(f"--picture={path} cannot be written ({error.strerror}): give a file you may write") from error
 
 
 def heated(image: UInt8[np.ndarray, "Y X 3"], one: Associated) -> UInt8[np.ndarray, "Y X 3"]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+import numpy as np
 from absl import flags
 
 import xmjax
@@ -19,7 +20,7 @@ from xmjax import inputs
 from xmjax.errors import UserError
 from xmjax.lexicon import open_dictionary
 from xmjax.model_api import Model
-from xmjax.pictures import draw_association
+from xmjax.pictures import draw_association, draw_objects, nearest
 from xmjax.registry import Registry, suggest
 
 
@@ -123,10 +124,7 @@ def associate(model: Model, text: str, image: str, picture: str | None = None) -
     """What in the picture each word of a sentence speaks of."""
     found = model.associate(text, image)
     if picture is not None:
-        pixels = inputs.picture(image, model.config)
-        if pixels.ndim != 3:
-            raise UserError("--picture needs a run that reads pixels; this one reads the bytes of image files")
-        draw_association(pixels, found, Path(picture))
+        draw_association(_pixels(model, image), found, Path(picture))
     values, lines = [], []
     for one in found:
         best = one.boxes[one.weights.argmax()]
@@ -141,6 +139,30 @@ def associate(model: Model, text: str, image: str, picture: str | None = None) -
         y0, x0, y1, x1 = best
         lines.append(f"{one.word}: strength {one.strength:.2f}, most at x {x0:.2f}-{x1:.2f}, y {y0:.2f}-{y1:.2f}")
     return Answer({"words": values}, lines)
+
+
+@COMMANDS.register("objects")
+def objects(model: Model, image: str, picture: str | None = None) -> Answer:
+    """The objects of a picture and how closely they belong together."""
+    found = model.objects(image)
+    if picture is not None:
+        draw_objects(_pixels(model, image), found, Path(picture))
+    boxes = [[round(float(x), 6) for x in box] for box in found.boxes]
+    pairs = [(i, j, float(found.relations[i, j])) for i, j in nearest(found)]
+    lines = [
+        f"object {k}: x {x0:.2f}-{x1:.2f}, y {y0:.2f}-{y1:.2f}" for k, (y0, x0, y1, x1) in enumerate(found.boxes, 1)
+    ]
+    lines += [f"objects {i + 1} and {j + 1}: relation {score:.2f}" for i, j, score in pairs]
+    relations = [[round(float(x), 6) for x in row] for row in found.relations]
+    return Answer({"boxes": boxes, "relations": relations}, lines)
+
+
+def _pixels(model: Model, image: str) -> np.ndarray:
+    """The picture as the model read it, to draw on."""
+    pixels = inputs.picture(image, model.config)
+    if pixels.ndim != 3:
+        raise UserError("--picture needs a run that reads pixels; this one reads the bytes of image files")
+    return pixels
 
 
 def define_flags() -> None:

@@ -24,7 +24,8 @@ def validate(config: Config) -> None:
     model, optimizer = config.model, config.optimizer
     for field in (
         "steps", "batch_size", "log_every", "keep", "optimizer.accumulate", "guard.window", "guard.patience",
-        "evaluation.samples", "evaluation.pool", "evaluation.batch_size", "data.captions", "frame_audio.captions",
+        "evaluation.samples", "evaluation.pool", "evaluation.batch_size", "evaluation.beams",
+        "data.captions", "frame_audio.captions",
         "model.width", "model.heads", "model.decoder_layers", "model.embedding", "model.unroll",
         "model.image.patch", "model.image.size", "model.text.downsample", "model.text.max_bytes",
         "model.text.buckets", "model.image.table",

@@ -91,6 +91,7 @@ def test_every_command_answers(model, folder):
         "fill": {"text": "a ___", "image": picture},
         "caption": {"image": picture, "lang": "ko", "method": "sample", "n": 2},
         "embed": {"text": "a bat"},
+        "objects": {"image": picture},
     }
     further = {"answer", "sense", "associate"}  # of runs that have trained more; see meaning_test.py
     assert asked.keys() == predict.COMMANDS.items.keys() - further

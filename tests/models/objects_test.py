@@ -88,6 +88,17 @@ def test_boxes_surround_their_members():
     np.testing.assert_allclose(mean[:, 0], np.asarray(tokens.vectors)[:, [0, 1, 4, 5]].mean(1), rtol=1e-5)
 
 
+def test_a_given_box_takes_of_each_unit_what_lies_in_it():
+    tokens = scene(1)
+    boxes = jnp.array([[[0, 0, 0.25, 0.25], [0, 0, 0.5, 0.375], [0.9, 0.9, 1, 1]]])
+    share = np.asarray(objects.inside(tokens.spans, boxes))[0]
+    assert share[0] == pytest.approx(np.eye(16)[0], abs=1e-6)
+    assert share[1] == pytest.approx(np.isin(np.arange(16), (0, 4)) + 0.5 * np.isin(np.arange(16), (1, 5)), abs=1e-5)
+    assert share[2].sum() == pytest.approx(0.16, abs=1e-5) and share[2][15] == pytest.approx(0.16, abs=1e-5)
+    found = objects.pooled(tokens, objects.inside(tokens.spans, boxes))
+    assert np.asarray(found.tokens.vectors)[0, 0] == pytest.approx(np.asarray(tokens.vectors)[0, 0], abs=1e-5)
+
+
 def test_dropping_keeps_tokens_as_they_are_and_differs_between_pictures():
     tokens = scene(8)
     groups = np.asarray(objects.group(tokens, "random", 4))

@@ -10,7 +10,7 @@ from xmjax.data.arrays import image_bytes, prompted
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.items import commonest, references
 from xmjax.models.crossmodal import concatenate
-from xmjax.models.generate import greedy
+from xmjax.models.generate import beam, greedy
 from xmjax.objectives.base import sequence_nats, written_after_prompt
 
 PROMPT_BYTES = 8
@@ -18,7 +18,7 @@ PROMPT_BYTES = 8
 
 @EVALUATORS.register("caption")
 class CaptionEvaluator(Evaluator):
-    """Greedy captions after a prompt of language and style; exact means equal to one of the record's own."""
+    """Captions after a prompt of language and style; exact means equal to one of the record's own."""
 
     def __init__(self, config, mesh, records):
         super().__init__(config, mesh, [r for r in records if r.captions])
@@ -32,7 +32,8 @@ class CaptionEvaluator(Evaluator):
         self.sequence = np.stack([prompted(c, room, length) for c in self.captions])
         after = np.cumsum(self.sequence == vocab.SEP, 1) - (self.sequence == vocab.SEP)
         self.prompt = np.where(after, vocab.PAD, self.sequence)[:, : room + 2].astype(np.uint16)
-        self.write = self.compiled(lambda model, image, prompt: write(model, image, prompt, length))
+        beams = config.evaluation.beams
+        self.write = self.compiled(lambda model, image, prompt: write(model, image, prompt, length, beams))
         self.measure = self.compiled(_measure)
 
     def __call__(self, params):
@@ -78,9 +79,13 @@ def picture_memory(model: Any, image: Array) -> tuple[Array, Array]:
     return concatenate({"": model.alone("image", model.encode("image", image))})
 
 
-def write(model: Any, image: Array, prompt: Array, length: int) -> Array:
-    """Ids [B, length] that the decoder writes about pictures [B, ...] after prompts [B, P], the likeliest next."""
-    return greedy(model, *picture_memory(model, image), prompt.astype(np.int32), length)
+def write(model: Any, image: Array, prompt: Array, length: int, beams: int) -> Array:
+    """Ids [B, length] that the decoder writes about pictures [B, ...] after prompts [B, P]."""
+    memory, valid = picture_memory(model, image)
+    prompt = prompt.astype(np.int32)
+    if beams == 1:
+        return greedy(model, memory, valid, prompt, length)
+    return beam(model, memory, valid, prompt, length, width=beams).ids[:, 0]
 
 
 def _measure(model, image, sequence):

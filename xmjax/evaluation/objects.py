@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Array
 from scipy.stats import rankdata
 
+from xmjax.config import Config
 from xmjax.data import playroom
 from xmjax.data.arrays import image_bytes
 from xmjax.data.source import Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.fill import FillEvaluator, association_of, score_masked
-from xmjax.models.embedders import Tokens
 from xmjax.models.objects import LEARNED, METHODS, group, pooled, relations
 
 SHARE = 4
@@ -72,15 +72,13 @@ class RelationsEvaluator(Evaluator):
         if not any(touching for *_, touching in self.pairs):
             return
         self.image = np.stack([image_bytes(r, config.model.image) for r in self.records])
-        image = config.model.image
-        keep = image.keep if image.reduce else max(1, (image.size // image.patch) ** 2 // SHARE)
-        self.run = self.compiled(lambda model, image: found_relations(model, image, keep))
+        self.run = self.compiled(lambda model, image: found_objects(model, image, keep=kept(config))[:2])
 
     def __call__(self, params):
         labels = [touching for *_, touching in self.pairs]
         if not any(labels) or all(labels):
             return Report({"relations/n": 0})
-        scores, boxes = self.run(params, self.image)
+        boxes, scores = self.run(params, self.image)
         found, known = [], []
         for k, i, j, _ in self.pairs:
             scene = self.records[k].truth
@@ -116,14 +114,31 @@ def free(a: Sequence[float], b: Sequence[float]) -> float:
     return max(a[0] - b[2], b[0] - a[2], a[1] - b[3], b[1] - a[3])
 
 
-def found_relations(model: Any, image: Array, keep: int) -> tuple[Array, Array]:
-    """Relations [B, K, K] between the groups of pictures, and the groups' boxes [B, K, 4]."""
-    if "image" in model.reduce:
-        tokens: Tokens = model.objects("image", image).tokens
+def kept(config: Config) -> int:
+    """Groups that a picture's units are put into: as the run reduces them, or a quarter of them."""
+    image = config.model.image
+    return image.keep if image.reduce else max(1, (image.size // image.patch) ** 2 // SHARE)
+
+
+def found_objects(model: Any, image: Array, boxes: Array | None = None, *, keep: int) -> tuple[Array, Array, Array]:
+    """Objects of pictures: as the model reduces them, or merged by relation, or those in boxes that are given.
+
+    Args:
+      model: bound to its parameters.
+      image: bytes of the pictures.
+      boxes: given ones [B, K, 4], (y0, x0, y1, x1) as fractions of the side.
+      keep: groups, K, of a model that does not reduce.
+
+    Returns:
+      The groups' boxes [B, K, 4], the relations between them [B, K, K], and their units' shares in them [B, K, M].
+    """
+    if "image" in model.reduce or boxes is not None:
+        found = model.objects("image", image, boxes)
     else:
         whole = model.encode("image", image)
-        tokens = pooled(whole, group(whole, "relation", keep)).tokens
-    return relations(tokens.vectors.astype(jnp.float32), tokens.spans), tokens.spans
+        found = pooled(whole, group(whole, "relation", keep))
+    tokens = found.tokens
+    return tokens.spans, relations(tokens.vectors.astype(jnp.float32), tokens.spans), found.groups
 
 
 def between(scores: np.ndarray, boxes: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:

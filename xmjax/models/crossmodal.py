@@ -16,7 +16,7 @@ from xmjax.errors import UserError
 from xmjax.models.association import Associate, Association
 from xmjax.models.embedders import Tokens, embedder
 from xmjax.models.layers import linear, rms_norm, sincos, unit
-from xmjax.models.objects import Objects, Reduce
+from xmjax.models.objects import Objects, Reduce, inside, pooled
 from xmjax.models.stack import Cache, Stack
 
 MAX_LOG_SCALE = math.log(100)
@@ -56,8 +56,20 @@ class Crossmodal(nn.Module):
         """Bytes of one modality, embedded, passed through the modality's own layers and reduced."""
         return self.objects(modality, data).tokens if modality in self.reduce else self._encoded(modality, data)
 
-    def objects(self, modality: str, data: Integer[Array, "B ..."]) -> Objects:
-        """The groups that a modality's tokens are reduced to, with each token's share in them."""
+    def objects(
+        self, modality: str, data: Integer[Array, "B ..."], boxes: Float[Array, "B K 4"] | None = None
+    ) -> Objects:
+        """The groups that a modality's tokens are reduced to, with each token's share in them.
+
+        Args:
+          modality: one that is reduced, unless boxes are given.
+          data: its bytes.
+          boxes: of the objects, (y0, x0, y1, x1) as fractions of the side, in the place of those that are discovered.
+        """
+        if boxes is not None:
+            tokens = self._encoded(modality, data)
+            found = pooled(tokens, inside(tokens.spans, boxes))
+            return found._replace(tokens=found.tokens._replace(spans=boxes))
         if modality not in self.reduce:
             raise UserError(f"this model does not reduce {modality}; train it with config.model.{modality}.reduce")
         return self.reduce[modality](self._encoded(modality, data))

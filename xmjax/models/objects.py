@@ -112,6 +112,14 @@ def boxes(groups: Float[Array, "B K M"], spans: Float[Array, "B M 4"]) -> Float[
     return jnp.concatenate([low, high], -1)
 
 
+def inside(spans: Float[Array, "B M 4"], given: Float[Array, "B K 4"]) -> Float[Array, "B K M"]:
+    """Groups by boxes that are given: the share of each unit's area that lies in each box."""
+    low = jnp.maximum(spans[:, None, :, :2], given[:, :, None, :2])
+    high = jnp.minimum(spans[:, None, :, 2:], given[:, :, None, 2:])
+    area = jnp.prod(spans[..., 2:] - spans[..., :2], -1)
+    return jnp.prod(jnp.maximum(high - low, 0), -1) / area[:, None]
+
+
 def grid(spans: Float[Array, "B M 4"], keep: int) -> Float[Array, "B K M"]:
     """Groups by place: a grid of ``keep`` equal cells, a square number."""
     side = round(keep**0.5)

@@ -105,7 +105,8 @@ def check_same(config: Config, saved: dict[str, Any], workdir: Path) -> None:
 
 def same_evaluation(config: Config, saved: dict[str, Any]) -> bool:
     """Whether a workdir was evaluated as this run's config asks for."""
-    return _flat(config_module.to_dict(config)["evaluation"]) == _flat(saved["evaluation"])
+    usual = defaults(())["evaluation"]
+    return _flat(config_module.to_dict(config)["evaluation"]) == _flat(usual | saved["evaluation"])
 
 
 def defaults(objectives: Iterable[str]) -> dict[str, Any]:
