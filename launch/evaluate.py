@@ -1,4 +1,8 @@
-"""Evaluates a checkpoint: python launch/evaluate.py --workdir=DIR [--step=N] [--only=fill,retrieval]"""
+"""Evaluates a checkpoint: python launch/evaluate.py --workdir=DIR [--step=N] [--only=fill,retrieval]
+
+... --set=data.grade=cluttered --name=cluttered                     on other data than the run's, of the same kind
+... --set=data.source=stamps --set=data.root=DIR --name=stamps      on another data set
+"""
 
 import sys
 from pathlib import Path
@@ -13,14 +17,19 @@ from xmjax.inference import evaluate
 flags.DEFINE_string("workdir", None, "of the run", required=True)
 flags.DEFINE_integer("step", None, "checkpoint to evaluate; default the newest")
 flags.DEFINE_list("only", [], "evaluators to run; default those of the run's config")
+flags.DEFINE_multi_string(
+    "set", [], "field of data, evaluation or objectives that this evaluation changes: FIELD=VALUE"
+)
+flags.DEFINE_string("name", "", "of an evaluation with --set, whose scores go to eval/step_<n>.<name>.json")
 
 
 def main() -> int:
     """Evaluates, writes eval/step_<n>.json and the report, and shows the table."""
-    workdir = Path(flags.FLAGS.workdir)
-    scores = evaluate(workdir, flags.FLAGS.step, tuple(flags.FLAGS.only))
-    print(report.summary(scores, workdir.name))
-    print(f"report: {report.write(workdir)}")
+    workdir, options = Path(flags.FLAGS.workdir), flags.FLAGS
+    scores = evaluate(workdir, options.step, tuple(options.only), tuple(options.set), options.name)
+    print(report.summary(scores, options.name or workdir.name))
+    if not options.name:
+        print(f"report: {report.write(workdir)}")
     return 0
 
 

@@ -28,6 +28,7 @@ flags.DEFINE_string("column", None, "column of the metadata that the list's valu
 flags.DEFINE_string("names", None, "column of the pictures' names by language")
 flags.DEFINE_string("text", None, "column of the pictures' texts by language")
 flags.DEFINE_string("file", None, "column of the pictures' paths")
+flags.DEFINE_string("other", None, "file of the same words with records of another source")
 flags.DEFINE_string("output", None, "file to write")
 flags.DEFINE_integer("count", None, "most captions of a record")
 flags.DEFINE_float("least", None, "smallest cosine between a picture and a caption")

@@ -80,6 +80,20 @@ def test_ambiguous_words_are_asked_of_their_pictures(root):
     assert table_items([Record("Y.png")], table, 3) == []
 
 
+def test_pictures_of_another_source_are_asked_too(root):
+    (root / "other.json").write_text(json.dumps({"ko": {"배": [["stamps/pear"], []]}}))
+    path = made(root, other=str(root / "other.json"))
+    assert Path(f"{path}.other.txt").read_text() == "stamps/pear\n"
+    pear, ship = open_dictionary(str(path)).lookup("배", "ko")
+    assert pear.records == ("P.png", "stamps/pear") and ship.records == ("S.png", "Y.png")
+    (item,) = table_items([Record("stamps/pear")], open_dictionary(str(path)), 32)
+    assert item.answer == 0
+    for wrong in ({"ko": {"배": [["stamps/pear"]]}}, {"ko": {"밤": [["stamps/pear"], []]}}):
+        (root / "other.json").write_text(json.dumps(wrong))
+        with pytest.raises(UserError, match="list the same ones in the same order"):
+            made(root, other=str(root / "other.json"))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -1,11 +1,16 @@
 """From a workdir to a model that can be used."""
 
+import ast
 import contextlib
+import functools
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
 import xmjax
 from xmjax import config as config_module
@@ -16,6 +21,9 @@ from xmjax.evaluation.base import Scores
 from xmjax.evaluation.run import Evaluation
 from xmjax.training.checkpoint import Checkpoints
 from xmjax.training.step import State, abstract_state
+
+CHANGEABLE = ("data", "evaluation", "objectives")
+"""Groups of the config that an evaluation may change."""
 
 
 def read_config(workdir: Path) -> Config:
@@ -62,16 +70,54 @@ def restore(workdir: Path, config: Config, mesh: jax.sharding.Mesh, step: int | 
         return restored.state, restored.step
 
 
-def evaluate(workdir: Path, step: int | None = None, only: Sequence[str] = ()) -> Scores:
+def evaluate(
+    workdir: Path,
+    step: int | None = None,
+    only: Sequence[str] = (),
+    changes: Sequence[str] = (),
+    name: str = "",
+) -> Scores:
     """Scores of a checkpoint, written to the workdir's eval/step_<n>.json.
 
     Args:
       workdir: of the run.
       step: of the checkpoint; default the newest.
       only: evaluators to run; their scores replace those in the file, others stay.
+      changes: "field=value" of the run's config that this evaluation changes: other data, other questions.
+      name: of an evaluation with changes, whose file is eval/step_<n>.<name>.json, so that the run's own stays.
+
+    Raises:
+      UserError: there is no such run or checkpoint, or a change cannot be made.
     """
+    if bool(changes) != bool(name) or not re.fullmatch(r"(?!examples$)\w*", name):
+        raise UserError(f"--name={name!r}: give --set and --name together, the name of letters, digits and _")
     config = read_config(workdir)
     mesh = sharding.make_mesh(config_module.MeshConfig())
     with jax.set_mesh(mesh):
         state, step = restore(workdir, config, mesh, step)
-        return Evaluation(config, mesh, workdir, only)(state, step)
+        return Evaluation(changed(config, changes), mesh, workdir, only, name)(state, step)
+
+
+def changed(config: Config, changes: Sequence[str]) -> Config:
+    """A run's config with other values of what does not make its model: "data.grade=cluttered".
+
+    Raises:
+      UserError: a field is unknown or of the model or training, or its value is not of its type.
+    """
+    values = ConfigDict(config_module.to_dict(config))
+    for change in changes:
+        field, equals, text = change.partition("=")
+        if not equals or field.partition(".")[0] not in CHANGEABLE:
+            raise UserError(f"--set={change}: write FIELD=VALUE, the field within one of {', '.join(CHANGEABLE)}")
+        if wrong := config_module.unknown_field(values, field):
+            raise UserError(f"--set={change}: {wrong}")
+        value: Any = text
+        if not isinstance(values[field], str):
+            try:
+                value = ast.literal_eval(text)
+            except (ValueError, SyntaxError):
+                raise UserError(f"--set={change}: {text!r} is no {type(values[field]).__name__}") from None
+        *path, last = field.split(".")
+        with values.ignore_type():  # `build` tells of a wrong type
+            functools.reduce(lambda group, part: group[part], path, values)[last] = value
+    return config_module.build(values)

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -106,6 +107,7 @@ def senses(
     names: str = "names",
     text: str = "keywords",
     file: str = "file",
+    other: str = "",
 ) -> None:
     """Makes a table of senses and a list of held-out records from a list of ambiguous words and a folder of pictures.
 
@@ -122,6 +124,8 @@ def senses(
       names: column of the pictures' names: language -> name.
       text: column of their texts, which the run trains on: language -> a text or a list of texts.
       file: column of the pictures' paths, which are the records' ids.
+      other: file as ``input``, with ids of records of another source in the place of values: they enter the table, and
+        a list of their own ends in ".other.txt", so that a run can be tested on pictures of another make.
 
     Raises:
       UserError: a file cannot be read, or a word or picture of the list is not as it should be.
@@ -137,6 +141,16 @@ def senses(
         chosen.append((language, word, pictures))
         if len(pictures) > 1:
             held_out.add(pictures[-1][file])
+    elsewhere: dict[tuple[str, str], list[list[str]]] = {}
+    for language, word, ids in _ambiguous(Path(other)) if other else ():
+        elsewhere.setdefault((language, word), []).append(ids)
+    counts = Counter((language, word) for language, word, _ in chosen)
+    for (language, word), senses in elsewhere.items():
+        if len(senses) != counts[language, word]:
+            raise UserError(
+                f"{other}: {word!r} has {len(senses)} senses and {counts[language, word]} in {input}: list the same "
+                "ones in the same order, [] where there is no picture"
+            )
     lines = []
     for language, word, pictures in chosen:
         learned = [picture for picture in pictures if picture[file] not in held_out] or pictures
@@ -145,9 +159,14 @@ def senses(
         texts = dict.fromkeys(t for picture in learned for given in picture[text].values() for t in _texts(given))
         line = {"word": word, "language": language, "gloss": gloss, "gloss_language": spoken}
         records = [picture[file] for picture in pictures]
+        if (language, word) in elsewhere:
+            records += elsewhere[language, word].pop(0)
         lines.append(line | {"synonyms": [t for t in texts if t != word], "records": records})
     files.write(Path(output), "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     files.write(Path(f"{output}.held_out.txt"), "".join(f"{id}\n" for id in sorted(held_out)))
+    if other:
+        ids = {id for _, _, ids in _ambiguous(Path(other)) for id in ids}
+        files.write(Path(f"{output}.other.txt"), "".join(f"{id}\n" for id in sorted(ids)))
     words = {(line["language"], line["word"]) for line in lines}
     print(f"{len(words)} words, {len(lines)} senses in {output}; {len(held_out)} pictures in {output}.held_out.txt")
 

@@ -204,6 +204,15 @@ def test_workdir_of_a_run(smoke, fails, workdir):
     fails([*smoke.flags, "--config.data.grade=cluttered", there], ("data.grade: 'easy' there",))
     fails([there, "--step=9"], ("no checkpoint of step 9", "8, 12"), "evaluate")
     fails([there, "--only=fil"], ("'fil'", "did you mean 'fill'"), "evaluate")
+    for change, words in (
+        ("data.grade=cluttered", ("--name=''", "--set and --name together")),
+        ("model.width=8", ("--set=model.width=8", "data, evaluation, objectives")),
+        ("data.graed=easy", ("unknown config field config.data.graed", "did you mean 'grade'")),
+        ("evaluation.samples=many", ("'many' is no int",)),
+        ("data.grade=messy", ("config.data.grade='messy'", "choose one of")),
+    ):
+        named = ["--name=other"] if change != "data.grade=cluttered" else []
+        fails([there, f"--set={change}", *named], words, "evaluate")
     os.rename(workdir.path / "checkpoints", workdir.path / "elsewhere")
     fails([there], ("no checkpoint", str(workdir)), "evaluate")
     os.rename(workdir.path / "elsewhere", workdir.path / "checkpoints")

@@ -100,6 +100,10 @@ def test_evaluate_gives_the_scores_of_the_run(smoke, launcher, workdir):
     assert scores == {key: value for key, value in whole.items() if "/caption/" not in key}
     launcher.run(f"--workdir={workdir}", "--step=8", "--only=caption", script="evaluate")
     assert workdir.evaluations()["step_8.json"] == whole
+    others = ("--set=data.grade=cluttered", "--set=evaluation.samples=20", "--name=cluttered")
+    launcher.run(f"--workdir={workdir}", "--step=8", "--only=fill", *others, script="evaluate")
+    evaluations = workdir.evaluations()
+    assert evaluations["step_8.cluttered.json"]["playroom/fill/n"] == 20 and evaluations["step_8.json"] == whole
 
 
 @pytest.mark.slow

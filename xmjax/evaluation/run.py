@@ -35,12 +35,13 @@ def first_records(source: Source, count: int) -> tuple[list[Record], dict[str, s
 class Evaluation:
     """The evaluators of a config on the validation split of its image-text stream."""
 
-    def __init__(self, config: Config, mesh: Mesh, workdir: Path, only: Sequence[str] = ()):
+    def __init__(self, config: Config, mesh: Mesh, workdir: Path, only: Sequence[str] = (), name: str = ""):
         """Args:
         config: of the run.
         mesh: its devices.
         workdir: results go to its directory "eval".
         only: names of the evaluators to run; empty takes the config's.
+        name: part of its files' names, for an evaluation that is not the run's own.
         """
         names = tuple(only) or config.evaluation.names
         makers = [EVALUATORS[name] for name in names]
@@ -49,6 +50,7 @@ class Evaluation:
         self._evaluators: list[Evaluator] | None = None
         self.records: list[Record] = []
         self._complete = not only
+        self._suffix = f".{name}" if name else ""
 
     def open(self) -> None:
         """Reads the held-out records, so that what is wrong with them is known before a run spends time."""
@@ -89,7 +91,7 @@ class Evaluation:
         self._directory.mkdir(parents=True, exist_ok=True)
         if not self._complete:
             scores = self.read(step) | scores
-        path = self._directory / f"step_{step}.json"
+        path = self._directory / f"step_{step}{self._suffix}.json"
         files.write(path, json.dumps(scores, indent=2, ensure_ascii=False) + "\n")
         shown = {id: e for id, e in examples.items() if "right" in e} or dict(list(examples.items())[:20])
         by_id = {record.id: record for record in self.records}
@@ -97,12 +99,12 @@ class Evaluation:
             example["image_png"] = _png(by_id[id])
             example["captions"] = [caption.text for caption in by_id[id].captions]
         if shown and self._complete:
-            examples_path = self._directory / f"step_{step}.examples.json"
+            examples_path = self._directory / f"step_{step}{self._suffix}.examples.json"
             files.write(examples_path, json.dumps(shown, indent=1, ensure_ascii=False) + "\n")
 
     def read(self, step: int) -> Scores:
         """Scores of an earlier evaluation, empty where there was none."""
-        path = self._directory / f"step_{step}.json"
+        path = self._directory / f"step_{step}{self._suffix}.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
 
