@@ -43,6 +43,7 @@ def on_other_data(name: str, arg: str, source: str) -> ConfigDict:
     config.name = run_name(name, arg)
     config.data.source, config.data.name = source, name
     config.data.first_grade, config.data.first_share = "", 0.0
+    weigh(config, fill=1.0, contrast=1.0, caption=1.0)
     return config
 
 
@@ -82,6 +83,9 @@ def resize(config: ConfigDict, size: str) -> None:
         text.ngrams = ()
         config.save_every, config.evaluation.every = (250, 0) if tiny else (500, 1500)
         optimizer.learning_rate, optimizer.warmup = 4e-3, 50
+        if tiny:
+            # Losses a byte are small, and contrast would lead every update. What else was measured had equal weights.
+            weigh(config, fill=2.0, contrast=0.1, caption=4.0)
         return
     layers, model.width, model.heads = {"base": (12, 768, 12), "large": (24, 1024, 16), "huge": (32, 1280, 16)}[size]
     image.size, image.patch, image.stem = 224, 14 if size == "huge" else 16, 0
@@ -93,6 +97,12 @@ def resize(config: ConfigDict, size: str) -> None:
     config.batch_size, config.steps, config.data.captions = 1024, 100_000, 1
     config.save_every, config.evaluation.every = 1000, 5000
     optimizer.learning_rate, optimizer.warmup = 5e-4, 2000
+
+
+def weigh(config: ConfigDict, **weights: float) -> None:
+    """Sets the weights of objectives."""
+    for name, weight in weights.items():
+        config.objectives[name].weight = weight
 
 
 def shrink(config: ConfigDict) -> None:
