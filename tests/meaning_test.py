@@ -23,7 +23,7 @@ from xmjax.evaluation.entities import EntitiesEvaluator, f1
 from xmjax.evaluation.objects import ReductionEvaluator, RelationsEvaluator, auroc, between, toy_pairs
 from xmjax.evaluation.pointing import PointingEvaluator, pointing_items
 from xmjax.evaluation.sense import SenseEvaluator, play_items
-from xmjax.lexicon import join, kind_of, masked_gloss, open_dictionary, with_wrong
+from xmjax.lexicon import ask, join, kind_of, masked_gloss, open_dictionary, with_wrong
 from xmjax.model_api import Associated, Model
 from xmjax.models.passes import Passes
 from xmjax.objectives import make, options
@@ -69,6 +69,24 @@ def test_a_sense_that_is_learned_is_near_the_captions(config):
         assert vocab.decode(arrays["gloss"][1:]) == masked_gloss(meaning)
         assert arrays["marked"][word.end] == vocab.sentinel(0)
     assert len(kept) > 0.4 * len(RECORDS) and np.mean(kept) > 0.95
+
+
+def test_words_with_several_senses_are_learned_first(config):
+    sense = make(config)["sense"]
+
+    def senses(caption, word):
+        surface = caption.text.encode()[word.start : word.end].decode()
+        return sense.dictionary.lookup(surface, caption.language)
+
+    several = 0
+    for record in RECORDS:
+        words = [(c, w) for c in record.captions for w in c.words if len(senses(c, w)) > 1]
+        found = sense.chosen(example(record))
+        queries = [ask(sense.dictionary, c, w, [o for o in record.captions if o is not c]) for c, w in words]
+        if any(scores.max() >= sense.options.threshold for scores in sense.scorer(queries)):
+            several += 1
+            assert len(senses(*found[:2])) > 1
+    assert several > 5
 
 
 def test_no_sense_below_the_threshold_is_learned(config):

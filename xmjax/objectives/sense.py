@@ -68,10 +68,12 @@ class Sense(base.Objective):
     """Dictionary senses in training (US 12,393,789, claims 6 and 7).
 
     Of the senses of a word that one is learned which is nearest to the captions of the picture, those in other wordings
-    and languages among them; where none is near enough, nothing is. The word stays in the text, a sentinel behind it.
+    and languages among them; where none is near enough, nothing is. Words with several senses come first, for the text
+    alone tells the meaning of others. The word stays in the text, a sentinel behind it.
     """
 
     Options = Options
+    version = 2  # 1 took words as they were drawn
 
     def __init__(self, options, config):
         super().__init__(options, config)
@@ -92,10 +94,14 @@ class Sense(base.Objective):
             for word in caption_words(caption)
             if word.end < length
         ]
+        asked = []
         for i in example.rng.permutation(len(found)):
             caption, word = found[i]
             others = [other for other in example.record.captions if other is not caption]
-            (choice,) = choose([ask(self.dictionary, caption, word, others)], self.scorer, self.options.threshold)
+            asked.append((caption, word, ask(self.dictionary, caption, word, others)))
+        asked.sort(key=lambda one: len(one[2].senses) < 2)  # a stable sort: else words stay in the order drawn
+        for caption, word, query in asked:
+            (choice,) = choose([query], self.scorer, self.options.threshold)
             if choice.sense is not None:
                 return caption, word, choice.sense
         return None
