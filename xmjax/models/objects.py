@@ -81,7 +81,9 @@ def merge(scores: Float[Array, "B M M"], count: int) -> Float[Array, "B K M"]:
 
 
 def merged(tokens: Tokens, keep: int, by_relation: bool) -> Float[Array, "B K M"]:
-    """Groups that repeated merging ends with, at most half of the units at a time.
+    """Groups that repeated merging ends with, at most a quarter of the units at a time.
+
+    Half at a time would leave every second unit no choice but to join another, toys the ground they lie on (docs/log.md).
 
     Args:
       tokens: of the picture.
@@ -98,7 +100,7 @@ def merged(tokens: Tokens, keep: int, by_relation: bool) -> Float[Array, "B K M"
             scores = relations(mean, boxes(groups, spans))
         else:
             scores = jnp.einsum("bmd,bnd->bmn", unit(mean), unit(mean))
-        count = min(total - keep, total // 2)
+        count = min(total - keep, max(1, total // 4))
         groups = merge(jax.lax.stop_gradient(scores), count) @ groups
         total -= count
     return groups
