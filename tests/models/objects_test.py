@@ -51,6 +51,13 @@ def test_alike_tokens_are_merged_before_others():
                 assert not set(row[patch]) & set(row[ground]), (method, row)
 
 
+def test_an_object_is_not_merged_with_its_ground():
+    kind = np.zeros(SIDE * SIDE, int)
+    kind[[0, 1, 4, 5]], kind[[10, 11, 14, 15]] = 1, 2
+    for row in labels(objects.group(scene(), "relation", 5)):
+        assert all(len(set(kind[row == k])) == 1 for k in set(row))
+
+
 def test_merging_equals_a_loop():
     rng = np.random.default_rng(1)
     scores = rng.random((3, 7, 7)).astype(np.float32)

@@ -83,7 +83,7 @@ def merge(scores: Float[Array, "B M M"], count: int) -> Float[Array, "B K M"]:
 def merged(tokens: Tokens, keep: int, by_relation: bool) -> Float[Array, "B K M"]:
     """Groups that repeated merging ends with, at most a quarter of the units at a time.
 
-    Half at a time would leave every second unit no choice but to join another, toys the ground they lie on (docs/log.md).
+    Half at a time would leave every second unit no choice but to join another, a toy its ground (docs/log.md).
 
     Args:
       tokens: of the picture.
