@@ -2,7 +2,6 @@
 
 import ast
 import contextlib
-import functools
 import json
 import re
 from collections.abc import Sequence
@@ -117,7 +116,6 @@ def changed(config: Config, changes: Sequence[str]) -> Config:
                 value = ast.literal_eval(text)
             except (ValueError, SyntaxError):
                 raise UserError(f"--set={change}: {text!r} is no {type(values[field]).__name__}") from None
-        *path, last = field.split(".")
         with values.ignore_type():  # `build` tells of a wrong type
-            functools.reduce(lambda group, part: group[part], path, values)[last] = value
+            values.update_from_flattened_dict({field: value})
     return config_module.build(values)
