@@ -306,7 +306,7 @@ def test_objects_are_found_or_given(model):
     areas = [(y1 - y0) * (x1 - x0) * units for y0, x0, y1, x1 in boxes]
     assert given.shares.sum(1) == pytest.approx(np.array(areas), rel=1e-5)
     for wrong in ([], [(0, 0, 2, 1)], [(0.5, 0, 0.5, 1)], [(0, 1)], ["none"]):
-        with pytest.raises(UserError, match=r"boxes? .*give"):
+        with pytest.raises(UserError, match=r"box.*give"):
             model.objects(image, wrong)
 
 

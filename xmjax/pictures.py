@@ -1,5 +1,6 @@
 """Pictures of what a model found."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,9 @@ def _save(figure: Any, path: Path) -> None:
     for axes in figure.axes:
         axes.set_axis_off()
     try:
-        figure.savefig(path, dpi=120, format="png")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # without the fonts, labels are boxes; pictures stay
+            figure.savefig(path, dpi=120, format="png")
     except OSError as error:
         raise UserError(f"--picture={path} cannot be written ({error.strerror}): give a file you may write") from error
 
