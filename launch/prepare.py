@@ -2,7 +2,7 @@
 
     ... similar --workdir=RUN --output=FILE.jsonl [--count=4] [--least=0.5] [--limit=100000]
         captions of other pictures that are near each picture, for --config.data.similar=FILE.jsonl
-    ... senses --input=WORDS.json --root=DIR --metadata=FILE.jsonl --column=NAME --output=FILE.jsonl
+    ... senses --input=WORDS.json --root=DIR --metadata=FILE.jsonl --column=NAME --output=FILE.jsonl [--other=FILE.json]
         a table of the senses of ambiguous words, for --config.objectives.sense.dictionary=FILE.jsonl, and the pictures
         to hold out, for --config.data.held_out=FILE.jsonl.held_out.txt
 
