@@ -22,6 +22,7 @@ flags.DEFINE_string("workdir", None, "where the run is written; default runs/<co
 
 def main() -> int:
     """Trains, and shows what came of it."""
+    cli.keep_memory()
     cli.start_processes()
     config = cli.config()
     workdir = Path(flags.FLAGS.workdir or f"runs/{config.name}")

@@ -1,5 +1,7 @@
 """What the launch scripts share: flags, errors without tracebacks, several processes."""
 
+import ctypes
+import platform
 import re
 import sys
 import traceback
@@ -16,6 +18,9 @@ from xmjax.config import Config
 from xmjax.errors import UserError
 
 FLAGS = flags.FLAGS
+
+# Numbers of glibc's malloc.h.
+_MALLOPT = {"M_TRIM_THRESHOLD": -1, "M_MMAP_MAX": -4, "M_ARENA_MAX": -8}
 
 
 def define_config(help: str) -> None:
@@ -43,6 +48,19 @@ def start_processes() -> None:
         raise UserError(
             f"the processes cannot be joined: {error}; pass --coordinator=HOST:PORT, --processes=N and --process=K"
         ) from error
+
+
+def keep_memory() -> None:
+    """Has glibc keep freed memory in one arena of the process; does nothing under other C libraries.
+
+    By default it returns the large buffers of every step to the kernel, and a step on a CPU spends up to a quarter of
+    its time on getting them back (docs/log.md). Must come before threads start.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    for option, value in (("M_MMAP_MAX", 0), ("M_TRIM_THRESHOLD", -1), ("M_ARENA_MAX", 1)):
+        libc.mallopt(_MALLOPT[option], value)
 
 
 def config() -> Config:
