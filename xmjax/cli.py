@@ -7,6 +7,8 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax
@@ -51,12 +53,13 @@ def start_processes() -> None:
 
 
 def keep_memory() -> None:
-    """Has glibc keep freed memory in one arena of the process; does nothing under other C libraries.
+    """On a CPU, has glibc keep freed memory in one arena of the process. Must come before anything asks for devices.
 
-    By default it returns the large buffers of every step to the kernel, and a step on a CPU spends up to a quarter of
-    its time on getting them back (docs/log.md). Must come before threads start.
+    By default it returns the large buffers of every step to the kernel, and a step spends up to a quarter of its time
+    on getting them back (docs/log.md). Does nothing where JAX has an accelerator, or under other C libraries.
     """
-    if platform.libc_ver()[0] != "glibc":
+    accelerators = bool(entry_points(group="jax_plugins")) or find_spec("libtpu") is not None
+    if (accelerators and jax.config.jax_platforms != "cpu") or platform.libc_ver()[0] != "glibc":
         return
     libc = ctypes.CDLL(None)
     for option, value in (("M_MMAP_MAX", 0), ("M_TRIM_THRESHOLD", -1), ("M_ARENA_MAX", 1)):
