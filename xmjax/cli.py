@@ -1,6 +1,7 @@
 """What the launch scripts share: flags, errors without tracebacks, several processes."""
 
 import ctypes
+import os
 import platform
 import re
 import sys
@@ -59,7 +60,7 @@ def keep_memory() -> None:
     on getting them back (docs/log.md). Does nothing where JAX has an accelerator, or under other C libraries.
     """
     accelerators = bool(entry_points(group="jax_plugins")) or find_spec("libtpu") is not None
-    if (accelerators and jax.config.jax_platforms != "cpu") or platform.libc_ver()[0] != "glibc":
+    if (accelerators and os.environ.get("JAX_PLATFORMS") != "cpu") or platform.libc_ver()[0] != "glibc":
         return
     libc = ctypes.CDLL(None)
     for option, value in (("M_MMAP_MAX", 0), ("M_TRIM_THRESHOLD", -1), ("M_ARENA_MAX", 1)):
