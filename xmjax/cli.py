@@ -23,7 +23,7 @@ from xmjax.errors import UserError
 FLAGS = flags.FLAGS
 
 # Numbers of glibc's malloc.h.
-_MALLOPT = {"M_TRIM_THRESHOLD": -1, "M_MMAP_MAX": -4, "M_ARENA_MAX": -8}
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 
 def define_config(help: str) -> None:
@@ -56,15 +56,15 @@ def start_processes() -> None:
 def keep_memory() -> None:
     """On a CPU, has glibc keep freed memory in one arena of the process. Must come before anything asks for devices.
 
-    By default it returns the large buffers of every step to the kernel, and a step spends up to a quarter of its time
+    By default it returns the large buffers of every step to the kernel, and a step spends a fifth of its time or more
     on getting them back (docs/log.md). Does nothing where JAX has an accelerator, or under other C libraries.
     """
     accelerators = bool(entry_points(group="jax_plugins")) or find_spec("libtpu") is not None
     if (accelerators and os.environ.get("JAX_PLATFORMS") != "cpu") or platform.libc_ver()[0] != "glibc":
         return
     libc = ctypes.CDLL(None)
-    for option, value in (("M_MMAP_MAX", 0), ("M_TRIM_THRESHOLD", -1), ("M_ARENA_MAX", 1)):
-        libc.mallopt(_MALLOPT[option], value)
+    for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_ARENA_MAX, 1)):
+        libc.mallopt(option, value)
 
 
 def config() -> Config:
