@@ -61,8 +61,8 @@ def test_a_record_is_a_function_of_its_index(grade, image_size):
 def test_known_record():
     record = playroom.Playroom().read([0])[0]
     assert [caption.text for caption in record.captions] == [
-        "a medium purple eye in front of a big blue tree",
-        "하얀 기중기와 보라 눈이 있다",
+        "a green crane left of the middle",
+        "초록 기중기가 하얀 눈 왼쪽에 있다",
     ], "the world changed: raise world.VERSION, and re-run every table"
 
 
@@ -125,9 +125,9 @@ def test_easy_scenes_keep_their_promises():
         assert overlaps <= 1
     assert untold < 0.01 * len(shares)
     # Slender toys meet in whole pixels only, so the share has tails.
-    assert 0.08 < np.median(shares) < 0.2
-    assert np.quantile(shares, 0.03) > 0.04
-    assert np.quantile(shares, 0.98) < 0.27
+    assert 0.2 < np.median(shares) < 0.3
+    assert np.quantile(shares, 0.05) > 0.1
+    assert np.quantile(shares, 0.98) < 0.4
 
 
 def test_relations_are_what_the_boxes_say():

@@ -11,7 +11,7 @@ import numpy as np
 
 from xmjax.data.playroom import lexicon, shapes
 
-VERSION = 2
+VERSION = 3
 """Raised whenever a record changes; figures published for one version do not hold for another."""
 
 KINDS = tuple(shapes.SHAPES)
@@ -54,7 +54,7 @@ _ALLOWED = {kind: tuple(color for color in COLORS if (kind, color) not in HELDOU
 _ORDERED_HELDOUT = tuple(sorted(HELDOUT))
 _DOMINANCE = 1.3  # how many times the distance along an axis exceeds the other for a word of place to be used
 
-_HIDDEN = 0.1  # share of a toy that the toy in front of it hides at least, on the easy grade
+_HIDDEN = 0.25  # share of a toy that the toy in front of it hides at least, on the easy grade, where shapes allow it
 
 Box = tuple[int, int, int, int]
 _Places = tuple[list[tuple[int, int]], tuple[int, int] | None]  # corners (y, x), and (holder, held)
@@ -263,7 +263,7 @@ def _place_pair(
 
 
 def _step_into(solids: list[np.ndarray], first: int, axis: int, shift: int) -> int:
-    """Pixels along ``axis`` between the starts of two toys for one to hide a tenth of the other, or what comes nearest.
+    """Pixels along ``axis`` between the starts of two toys for one to hide a quarter of the other, or what comes nearest.
 
     Args:
       solids: the two silhouettes, the hidden one first.
