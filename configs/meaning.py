@@ -19,6 +19,10 @@ def get_config(arg: str = "") -> ConfigDict:
     config = base_config(arg)
     config.name = run_name("meaning", arg)
     config.model.association = True
+    # Objects: of 64 tokens or more, what has to do with words reads a quarter, merged by relation.
+    image = config.model.image
+    image.patch = min(image.patch, image.size // 8)
+    image.reduce, image.keep = "relation", (image.size // image.patch) ** 2 // 4
     fill = config.objectives.fill
     fill.association, fill.entities, fill.spans = "learned", 0.5, 1
     with config.unlocked():

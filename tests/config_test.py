@@ -96,7 +96,8 @@ def test_a_wrong_type_is_an_error(field, value, message):
         ("model.attention", "flash"), ("model.remat", "some"), ("optimizer.name", "sgd"), ("optimizer.decay", "step"),
         ("model.heads", 3), ("model.image.patch", 5), ("model.text.downsample", 3), ("optimizer.learning_rate", 0.0),
         ("optimizer.accumulate", 3), ("objectives", {}), ("data.source", "none"), ("data.captions", 0),
-        ("frame_audio.captions", 0), ("model.image.max_file_bytes", 4100), ("model.image.file_kernel", 1),
+        ("frame_audio.captions", -1), ("model.image.max_file_bytes", 4100), ("model.image.file_kernel", 1),
+        ("frame_audio.sound", True), ("model.audio.hop", 0),
         ("objectives.fill.max_span_bytes", 2000), ("objectives.caption.max_prompt_bytes", 1000),
     ],
 )  # fmt: skip

@@ -24,6 +24,7 @@ class DataConfig:
       name: first part of the stream's metric names; "" takes the source's own name.
       root: directory of the data, for sources that read files.
       grade: of the playroom, "easy", "cluttered" or "single".
+      sound: of the playroom, whether one toy of every scene is heard.
       first_grade: of the playroom, the grade that training begins with; "" is `grade` from the start.
       first_share: share of the run's steps that are of `first_grade`.
       metadata: file that lists the records of a folder; "" looks for metadata.jsonl and metadata.csv.
@@ -39,7 +40,7 @@ class DataConfig:
       validation_fraction: share of a folder's records that is held out, chosen by a hash of the record's id.
       held_out: file with the ids of the records that are held out, one a line, in the place of such a share.
       fit: how an image becomes a square: "stretch", "crop" or "pad".
-      captions: captions drawn for a record in every step.
+      captions: captions drawn for a record in every step; 0 of a stream without text.
       similar: file with captions of similar pictures, which `fill` joins as third captions; see `data.similar`.
       max_unreadable: share of the records that may be unreadable before the run stops.
       prefetch: batches made ahead by the loader's thread.
@@ -49,6 +50,7 @@ class DataConfig:
     name: str = ""
     root: str = ""
     grade: str = "easy"
+    sound: bool = False
     first_grade: str = ""
     first_share: float = 0.0
     metadata: str = ""
@@ -121,6 +123,39 @@ class ImageConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class AudioConfig:
+    """The sound half of the model. Sound is 16-bit PCM at 16 kHz, as bytes.
+
+    Attributes:
+      embedder: registered audio embedder: "mel", "frames" or "bytes"; "" is a model without sound.
+      seconds: length of a sound.
+      window: samples of a frame.
+      hop: samples from one frame to the next.
+      bands: mel bands.
+      patch: frames of a token, and for "mel" its bands too.
+      unimodal_layers: transformer layers before fusion.
+    """
+
+    embedder: str = ""
+    seconds: float = 3.0
+    window: int = 400
+    hop: int = 160
+    bands: int = 64
+    patch: int = 16
+    unimodal_layers: int = 2
+
+    @property
+    def samples(self) -> int:
+        """Samples of a sound."""
+        return round(self.seconds * 16_000)
+
+    @property
+    def frames(self) -> int:
+        """Whole frames that become tokens."""
+        return (1 + (self.samples - self.window) // self.hop) // self.patch * self.patch
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """The crossmodal transformer.
 
@@ -138,6 +173,7 @@ class ModelConfig:
       unroll: layers unrolled in the scan over a stack; more compiles longer and can run faster.
       text: the text embedder and its layers.
       image: the image embedder and its layers.
+      audio: the audio embedder and its layers.
       others: further modality -> {"embedder", "unimodal_layers", and what its embedder reads}.
     """
 
@@ -154,13 +190,15 @@ class ModelConfig:
     unroll: int = 1
     text: TextConfig = TextConfig()
     image: ImageConfig = ImageConfig()
+    audio: AudioConfig = AudioConfig()
     others: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def modalities(self) -> dict[str, Any]:
         """Options of every modality, in the order of their tokens in a fused sequence; text is last."""
         others = {name: types.SimpleNamespace(**options) for name, options in sorted(self.others.items())}
-        return {"image": self.image, **others, "text": self.text}
+        audio = {"audio": self.audio} if self.audio.embedder else {}
+        return {"image": self.image, **audio, **others, "text": self.text}
 
 
 @dataclasses.dataclass(frozen=True)

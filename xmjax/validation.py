@@ -25,16 +25,18 @@ def validate(config: Config) -> None:
     for field in (
         "steps", "batch_size", "log_every", "keep", "optimizer.accumulate", "guard.window", "guard.patience",
         "evaluation.samples", "evaluation.pool", "evaluation.batch_size", "evaluation.beams",
-        "data.captions", "frame_audio.captions",
+        "data.captions",
         "model.width", "model.heads", "model.decoder_layers", "model.embedding", "model.unroll",
         "model.image.patch", "model.image.size", "model.text.downsample", "model.text.max_bytes",
         "model.text.buckets", "model.image.table",
+        "model.audio.window", "model.audio.hop", "model.audio.bands", "model.audio.patch",
     ):  # fmt: skip
         check(_at(config, field) >= 1, field, _at(config, field), "must be at least 1")
     for field in (
         "save_every", "evaluation.every", "data.prefetch", "frame_audio.prefetch", "data.max_unreadable",
         "optimizer.warmup", "optimizer.weight_decay", "optimizer.clip", "guard.sigma", "model.fusion_layers",
         "model.text.unimodal_layers", "model.image.unimodal_layers", "model.image.stem",
+        "model.audio.unimodal_layers", "frame_audio.captions",
     ):  # fmt: skip
         check(_at(config, field) >= 0, field, _at(config, field), "must not be negative")
     one_of("precision", config.precision, "auto", "float32", "bfloat16")
@@ -81,6 +83,19 @@ def validate(config: Config) -> None:
         check(1 <= image.keep <= whole, "model.image.keep", image.keep, f"must be 1 to {whole}, the tokens there are")
         square = round(image.keep**0.5) ** 2 == image.keep
         check(square or image.reduce != "grid", "model.image.keep", image.keep, "a grid needs a square number")
+    audio = model.audio
+    if audio.embedder:
+        check(
+            audio.frames > 0,
+            "model.audio.seconds",
+            audio.seconds,
+            f"must hold a token of {audio.patch} frames of {audio.window} samples, {audio.hop} apart, at 16 kHz",
+        )
+        mel = audio.embedder == "mel"
+        check(not mel or audio.bands % audio.patch == 0, "model.audio.patch", audio.patch, "must divide audio.bands")
+    for field, stream in (("data", config.data), ("frame_audio", config.frame_audio)):
+        sounds = not stream.sound or (stream.source == "playroom" and bool(audio.embedder))
+        check(sounds, f"{field}.sound", True, "needs source='playroom' and config.model.audio.embedder, such as 'mel'")
     text = model.text
     check(
         text.max_bytes <= 960, "model.text.max_bytes", text.max_bytes, "the decoder has 1024 positions; use at most 960"
@@ -91,7 +106,9 @@ def validate(config: Config) -> None:
         text.downsample,
         f"must divide text.max_bytes={text.max_bytes}",
     )
-    for modality, layers in (("text", text.unimodal_layers), ("image", image.unimodal_layers)):
+    sides = [("text", text.unimodal_layers), ("image", image.unimodal_layers)]
+    sides += [("audio", audio.unimodal_layers)] if audio.embedder else []
+    for modality, layers in sides:
         check(
             layers + model.fusion_layers >= 1,
             f"model.{modality}.unimodal_layers",

@@ -10,7 +10,7 @@ from einops import rearrange
 from flax import linen as nn
 
 from xmjax import vocab
-from xmjax.config import ImageConfig, ModelConfig, TextConfig
+from xmjax.config import AudioConfig, ImageConfig, ModelConfig, TextConfig
 from xmjax.data.pipeline import Batches, open_streams
 from xmjax.data.source import Record
 from xmjax.data.sources import SOURCES
@@ -21,7 +21,11 @@ from xmjax.training import flops
 from xmjax.training.step import init, update
 
 BASE = ModelConfig(
-    width=16, heads=2, text=TextConfig(max_bytes=24, ngrams=(), buckets=64), image=ImageConfig(size=32, patch=8)
+    width=16,
+    heads=2,
+    text=TextConfig(max_bytes=24, ngrams=(), buckets=64),
+    image=ImageConfig(size=32, patch=8),
+    audio=AudioConfig("mel", seconds=0.2, bands=16, patch=4),
 )
 
 

@@ -130,7 +130,7 @@ def test_a_model_reduces_to_its_budget(make_config, method):
 
     def loss(params, image):
         model = make_model(config).bind({"params": params})
-        found = model.objects("image", image)
+        found = model.objects("image", model.encode("image", image))
         return jnp.sum(jnp.square(model.tower("image", model.alone("image", found.tokens)) - 0.1)), found
 
     (_, found), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params, image)

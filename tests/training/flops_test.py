@@ -44,12 +44,14 @@ def shapes(config):
         ("image", {}),
         ("image", {"model.image.stem": 32}),
         ("image", {"model.image.embedder": "file", "model.image.max_file_bytes": 512}),
+        *(("audio", {"model.audio.embedder": name, "model.audio.seconds": 1.0}) for name in ("mel", "frames", "bytes")),
     ],
 )
 def test_encoding_equals_the_compilers_count(make_config, abstract_batch, modality, changes):
     config = make_config(CHANGES | changes)
     model, batch = make_model(config), abstract_batch(config)["image_text"]
-    data = batch[modality]
+    sound = jax.ShapeDtypeStruct((len(batch["id"]), 2 * config.model.audio.samples), jnp.uint8)
+    data = batch.get(modality, sound)
     data = jax.ShapeDtypeStruct((data.shape[0], data.shape[2]), data.dtype) if modality == "text" else data
     found = counted(lambda p, d: model.bind({"params": p}).encode(modality, d).vectors, shapes(config), data)
     assert 2 * flops.encode(config.model, modality) == pytest.approx(found, rel=0.05)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import UInt16
+from jaxtyping import UInt8, UInt16
 
 from xmjax import vocab
 from xmjax.config import ImageConfig
@@ -32,6 +32,12 @@ def image_bytes(record: Record, options: ImageConfig) -> np.ndarray:
         height, width, _ = record.image.shape
         data = b"P6 %d %d 255\n" % (width, height) + record.image.tobytes()
     return vocab.padded(data, options.max_file_bytes)
+
+
+def audio_bytes(record: Record) -> UInt8[np.ndarray, " N"]:
+    """The sound as the model's embedder takes it: the bytes of its samples, little-endian 16-bit PCM."""
+    assert record.audio is not None
+    return np.ascontiguousarray(record.audio, "<i2").view(np.uint8)
 
 
 def caption_words(caption: Caption) -> tuple[Word, ...]:

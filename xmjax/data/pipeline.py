@@ -14,7 +14,7 @@ import grain
 import numpy as np
 
 from xmjax.config import STREAMS, Config, DataConfig
-from xmjax.data.arrays import draw, image_bytes, text_ids
+from xmjax.data.arrays import audio_bytes, draw, image_bytes, text_ids
 from xmjax.data.source import Caption, Record, Source, Unreadable, named
 from xmjax.data.sources import open_source
 from xmjax.errors import UserError
@@ -135,7 +135,7 @@ class Stream:
         if record.image is not None:
             arrays["image"] = image_bytes(record, self.config.model.image)
         if record.audio is not None:
-            arrays["audio"] = record.audio
+            arrays["audio"] = audio_bytes(record)
         captions = draw(record.captions, self.options.captions, rng)
         if captions:
             arrays["text"] = np.array([text_ids(c.text, self.config.model.text.max_bytes) for c in captions])

@@ -30,8 +30,10 @@ def _playroom(config: Config, options: DataConfig, split: str) -> Source:
             options.grade,
             config.model.image.size,
             languages=languages,
-            captions_per_record=max(options.captions, len(languages)),  # of which the stream draws
-            questions_per_record=len(languages) if "answer" in config.objectives else 0,
+            # The stream draws from these. What sounds may have none, so that no sound is ever paired with a text.
+            captions_per_record=max(options.captions, len(languages)) if options.captions else 0,
+            questions_per_record=len(languages) if "answer" in config.objectives and not options.sound else 0,
+            seconds=config.model.audio.seconds if options.sound else 0.0,
         )
     except ValueError as error:
         raise UserError(f"config.data: {error}") from None

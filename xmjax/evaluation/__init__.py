@@ -10,6 +10,7 @@ from xmjax.evaluation.objects import ReductionEvaluator, RelationsEvaluator
 from xmjax.evaluation.pointing import PointingEvaluator
 from xmjax.evaluation.retrieval import RetrievalEvaluator
 from xmjax.evaluation.sense import SenseEvaluator
+from xmjax.evaluation.sound import SoundEvaluator
 
 __all__ = [
     "EVALUATORS",
@@ -25,4 +26,5 @@ __all__ = [
     "Report",
     "RetrievalEvaluator",
     "SenseEvaluator",
+    "SoundEvaluator",
 ]

@@ -125,7 +125,7 @@ def read_masked(model: Any, image: Array, masked: Array, absent: Array, associat
       absent: rows in which the picture is treated as missing [B].
       association: the only way from picture to word, "" for all there are.
     """
-    other, text = model.encode("image", image), model.encode("text", masked)
+    other, text = model.reduced("image", model.encode("image", image)), model.encode("text", masked)
     return masked_memory(model, "image", other, masked, text, absent, association=association)
 
 
@@ -137,13 +137,14 @@ def score_candidates(
     Args:
       sequences: what the decoder would write for each, such as `candidate_sequences` gives.
     """
-    return score_masked(model, model.encode("image", image), masked, sequences, absent, association)
+    other = model.reduced("image", model.encode("image", image))
+    return score_masked(model, other, masked, sequences, absent, association)
 
 
 def score_masked(
     model: Any, other: Tokens, masked: Array, sequences: Array, absent: Array, association: str = ""
 ) -> Array:
-    """`score_candidates` where the picture is given as tokens after its own layers."""
+    """`score_candidates` where the picture is given as the tokens that are fused (`Crossmodal.reduced`)."""
     text = model.encode("text", masked)
     memory, valid = masked_memory(model, "image", other, masked, text, absent, association=association)
     nats, count = decoded_nats(model, sequences, memory, valid)

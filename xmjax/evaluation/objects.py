@@ -26,31 +26,30 @@ TOUCHING = ("holding", "in front of")
 
 @EVALUATORS.register("reduction")
 class ReductionEvaluator(FillEvaluator):
-    """Fill with a quarter of the picture's tokens, by each method that is not trained, or as the run reduces them."""
+    """Fill with all of the picture's tokens and with a quarter, by each method without parameters and the run's own."""
 
     def __call__(self, params):
         if not self.items:
             return Report({"reduction/n": 0})
         image = self.config.model.image
         total = (image.size // image.patch) ** 2
-        if image.reduce or image.embedder != "pixels" or total % SHARE:
-            name = f"{image.reduce}@{image.keep}" if image.reduce else f"none@{total}"
-            return Report({f"reduction/{name}": self._right(self.run, params), "reduction/n": len(self.items)})
-        scores = {f"reduction/none@{total}": self._right(self.run, params)}
-        for method in METHODS:
-            if method not in LEARNED:
-                run = self._reduced(method, total // SHARE)
-                scores[f"reduction/{method}@{total // SHARE}"] = self._right(run, params)
+        own = f"{image.reduce}@{image.keep}" if image.reduce else f"none@{total}"
+        scores = {f"reduction/{own}": self._right(self.run, params)}
+        if image.embedder == "pixels" and total % SHARE == 0:
+            others = {f"{m}@{total // SHARE}": (m, total // SHARE) for m in METHODS if m not in LEARNED}
+            for name, (method, keep) in ({f"none@{total}": ("", total)} | others).items():
+                if name != own:
+                    scores[f"reduction/{name}"] = self._right(self._reduced(method, keep), params)
         chance = float(np.mean([1 / len(item.candidates) for item in self.items]))
         return Report(scores | {"reduction/chance": chance, "reduction/n": len(self.items)})
 
     @functools.cache  # noqa: B019  # an evaluator lives as long as its run
     def _reduced(self, method: str, keep: int) -> Any:
-        """`score_candidates` with the picture's tokens reduced, compiled."""
+        """`score_candidates` with the picture's tokens reduced by a method, "" for not at all, compiled."""
 
         def score(model, image, masked, sequences, absent):
             tokens = model.encode("image", image)
-            reduced = pooled(tokens, group(tokens, method, keep)).tokens
+            reduced = pooled(tokens, group(tokens, method, keep)).tokens if method else tokens
             return score_masked(model, reduced, masked, sequences, absent, association_of(self.config))
 
         return self.compiled(score)
@@ -132,10 +131,10 @@ def found_objects(model: Any, image: Array, boxes: Array | None = None, *, keep:
     Returns:
       The groups' boxes [B, K, 4], the relations between them [B, K, K], and their units' shares in them [B, K, M].
     """
+    whole = model.encode("image", image)
     if "image" in model.reduce or boxes is not None:
-        found = model.objects("image", image, boxes)
+        found = model.objects("image", whole, boxes)
     else:
-        whole = model.encode("image", image)
         found = pooled(whole, group(whole, "relation", keep))
     tokens = found.tokens
     return tokens.spans, relations(tokens.vectors.astype(jnp.float32), tokens.spans), found.groups

@@ -89,9 +89,13 @@ def pointed(model: Any, image: Array, masked: Array) -> tuple[Array, Array, Arra
       The weights of the picture's units [B, M], their strength [B], and the units' boxes [B, M, 4] as fractions
       (y0, x0, y1, x1) of the side.
     """
-    tokens = {"image": model.encode("image", image), "text": model.encode("text", masked)}
-    fused = model.fuse(tokens)
+    whole, text = model.encode("image", image), model.encode("text", masked)
+    objects = model.objects("image", whole) if "image" in model.reduce else None
+    fused = model.fuse({"image": whole if objects is None else objects.tokens, "text": text})
     found = model.associate(fused["text"], fused["image"])
-    at = sentinel_tokens(masked, tokens["text"], 1)
+    at = sentinel_tokens(masked, text, 1)
     weights = jnp.take_along_axis(found.weights, at[..., None], 1)[:, 0]
-    return weights, jnp.take_along_axis(found.strength, at, 1)[:, 0], fused["image"].spans
+    if objects is not None:  # an object's weight is spread over the units that it is made of
+        share = objects.groups / jnp.maximum(jnp.sum(objects.groups, -1, keepdims=True), 1e-8)
+        weights = jnp.einsum("bk,bkm->bm", weights, share)
+    return weights, jnp.take_along_axis(found.strength, at, 1)[:, 0], whole.spans

@@ -53,34 +53,35 @@ class Crossmodal(nn.Module):
         self.bias = self.param("similarity_bias", nn.initializers.constant(-2.7), ())
 
     def encode(self, modality: str, data: Integer[Array, "B ..."]) -> Tokens:
-        """Bytes of one modality, embedded, passed through the modality's own layers and reduced."""
-        return self.objects(modality, data).tokens if modality in self.reduce else self._encoded(modality, data)
-
-    def objects(
-        self, modality: str, data: Integer[Array, "B ..."], boxes: Float[Array, "B K 4"] | None = None
-    ) -> Objects:
-        """The groups that a modality's tokens are reduced to, with each token's share in them.
-
-        Args:
-          modality: one that is reduced, unless boxes are given.
-          data: its bytes.
-          boxes: of the objects, (y0, x0, y1, x1) as fractions of the side, in the place of those that are discovered.
-        """
-        if boxes is not None:
-            tokens = self._encoded(modality, data)
-            found = pooled(tokens, inside(tokens.spans, boxes))
-            return found._replace(tokens=found.tokens._replace(spans=boxes))
-        if modality not in self.reduce:
-            raise UserError(f"this model does not reduce {modality}; train it with config.model.{modality}.reduce")
-        return self.reduce[modality](self._encoded(modality, data))
-
-    def _encoded(self, modality: str, data: Integer[Array, "B ..."]) -> Tokens:
+        """Bytes of one modality, embedded and passed through the modality's own layers."""
         tokens = self.embedders[modality](data)
         x = (tokens.vectors + self.modality[modality]).astype(self.dtype)
         if modality in self.unimodal:
             x = self.unimodal[modality](x, tokens.valid)
             x = x + self.places[modality](tokens.spans).astype(self.dtype)
         return tokens._replace(vectors=x)
+
+    def objects(self, modality: str, tokens: Tokens, boxes: Float[Array, "B K 4"] | None = None) -> Objects:
+        """The groups that a modality's tokens are reduced to, with each token's share in them.
+
+        Args:
+          modality: one that is reduced, unless boxes are given.
+          tokens: what `encode` returned.
+          boxes: of the objects, (y0, x0, y1, x1) as fractions of the side, in the place of those that are discovered.
+        """
+        if boxes is not None:
+            found = pooled(tokens, inside(tokens.spans, boxes))
+            return found._replace(tokens=found.tokens._replace(spans=boxes))
+        if modality not in self.reduce:
+            raise UserError(f"this model does not reduce {modality}; train it with config.model.{modality}.reduce")
+        return self.reduce[modality](tokens)
+
+    def reduced(self, modality: str, tokens: Tokens) -> Tokens:
+        """What of a modality's tokens is fused with others: its objects where it is reduced, else all of them.
+
+        What reads one modality alone, a tower or a captioner, reads all tokens.
+        """
+        return self.objects(modality, tokens).tokens if modality in self.reduce else tokens
 
     def fuse(
         self, tokens: Mapping[str, Tokens], absent: Mapping[str, Bool[Array, " B"]] | None = None
@@ -91,7 +92,7 @@ class Crossmodal(nn.Module):
         come back as they are (late fusion).
 
         Args:
-          tokens: what `encode` returned, by modality; modalities may be missing.
+          tokens: what `reduced` returned, by modality; modalities may be missing.
           absent: modality -> rows in which it is treated as missing.
         """
         absent = absent or {}
@@ -172,7 +173,7 @@ class Crossmodal(nn.Module):
         tokens = {m: self.encode(m, e.example(self.config)) for m, e in self.embedders.items()}
         for m, t in tokens.items():
             self.tower(m, self.alone(m, t))
-        fused = self.fuse(tokens)
+        fused = self.fuse({m: self.reduced(m, t) for m, t in tokens.items()})
         if self.association is not None:
             self.associate(fused["text"], fused["image"])
         self.decode(jnp.zeros((1, 1, 2), jnp.int32), *concatenate(fused))

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer, UInt8
 
 from xmjax import vocab
 from xmjax.config import ModelConfig
+from xmjax.models import sound
 from xmjax.models.layers import linear, sincos
 from xmjax.registry import Registry
 
@@ -26,7 +27,7 @@ class Tokens(NamedTuple):
       vectors: the tokens.
       valid: False for padding.
       spans: what each token stands for in the units of its input: (first byte, one past the last) for byte strings,
-        (y0, x0, y1, x1) as fractions of the side for images.
+        (y0, x0, y1, x1) as fractions of the side for images, (from, to) in seconds for sounds.
     """
 
     vectors: Float[Array, "B T D"]
@@ -211,3 +212,81 @@ class FileImage(nn.Module):
         x = x + self.param("position", lambda key, shape: sincos(*shape), (x.shape[1], c.width))
         valid = reduce(valid, "b (t k) -> b t", "max", k=stride)
         return Tokens(x, valid, _byte_spans(image.shape[0], x.shape[1], stride))
+
+
+def _sound_example(config: ModelConfig) -> UInt8[Array, "1 N"]:
+    return jnp.zeros((1, 2 * config.audio.samples), jnp.uint8)
+
+
+def _sounding(x: Float[Array, "B T D"], pcm: UInt8[Array, "B N"], silence: Array, config: ModelConfig) -> Tokens:
+    """Tokens of a sound, several of which may stand for the same time; digital silence is a state of its own.
+
+    A recorder that was off and a quiet room are different things: tokens all of whose samples are zero are ``silence``.
+    """
+    c = config.audio
+    times = c.frames // c.patch
+    parts = x.shape[1] // times
+    start, length = jnp.arange(times, dtype=jnp.float32) * (c.patch * c.hop), (c.patch - 1) * c.hop + c.window
+    spans = jnp.repeat(jnp.stack([start, start + length], -1) / sound.RATE, parts, 0)
+    loud = jnp.any(sound.frames(pcm, 2 * length, 2 * c.patch * c.hop)[:, :times] != 0, -1)
+    x = jnp.where(jnp.repeat(loud, parts, 1)[..., None], x, silence.astype(x.dtype))
+    return Tokens(x, jnp.ones(x.shape[:2], bool), jnp.broadcast_to(spans, (x.shape[0], *spans.shape)))
+
+
+@EMBEDDERS.register("audio/mel")
+class MelAudio(nn.Module):
+    """Log-mel spectrogram of the samples that the bytes are, in square patches (Gong et al. 2021)."""
+
+    config: ModelConfig
+    dtype: jnp.dtype = jnp.dtype("float32")
+    example = staticmethod(_sound_example)
+
+    @nn.compact
+    def __call__(self, audio: UInt8[Array, "B N"]) -> Tokens:
+        c, width = self.config.audio, self.config.width
+        mel = sound.log_mel(sound.samples(audio), c.window, c.hop, c.bands)[:, : c.frames].astype(self.dtype)
+        x = rearrange(mel, "b (t p) (f q) -> b (t f) (p q)", p=c.patch, q=c.patch)
+        x = linear(x, self.param("kernel", _normal(x.shape[-1] ** -0.5), (x.shape[-1], width)))
+        x = x + self.param("position", lambda key, shape: sincos(*shape), (x.shape[1], width))
+        return _sounding(x, audio, self.param("silence", _normal(1.0), (width,)), self.config)
+
+
+@EMBEDDERS.register("audio/frames")
+class FrameAudio(nn.Module):
+    """Learned filters over frames of samples in the place of the spectrogram (Baevski et al. 2020), then patches."""
+
+    config: ModelConfig
+    dtype: jnp.dtype = jnp.dtype("float32")
+    example = staticmethod(_sound_example)
+
+    @nn.compact
+    def __call__(self, audio: UInt8[Array, "B N"]) -> Tokens:
+        c, width = self.config.audio, self.config.width
+        x = sound.frames(sound.samples(audio), c.window, c.hop)[:, : c.frames].astype(self.dtype)
+        filters = self.param("stem", _normal(c.window**-0.5), (c.window, c.bands))
+        # The logarithm of a filter's energy, as a spectrogram has it: loudness spans many orders of magnitude.
+        x = jnp.log(jnp.square(linear(x, filters)) + sound.FLOOR) / 7
+        x = rearrange(x, "b (t p) f -> b t (p f)", p=c.patch)
+        x = linear(x, self.param("kernel", _normal(x.shape[-1] ** -0.5), (x.shape[-1], width)))
+        x = x + self.param("position", lambda key, shape: sincos(*shape), (x.shape[1], width))
+        return _sounding(x, audio, self.param("silence", _normal(1.0), (width,)), self.config)
+
+
+@EMBEDDERS.register("audio/bytes")
+class ByteAudio(nn.Module):
+    """The bytes of the samples through a small table, a token for every ``patch`` hops (Horton et al. 2023)."""
+
+    config: ModelConfig
+    dtype: jnp.dtype = jnp.dtype("float32")
+    example = staticmethod(_sound_example)
+
+    @nn.compact
+    def __call__(self, audio: UInt8[Array, "B N"]) -> Tokens:
+        c, width = self.config.audio, self.config.width
+        size = 2 * c.patch * c.hop
+        data = audio[:, : c.frames // c.patch * size]
+        x = self.param("table", _normal(1.0), (256, 4)).astype(self.dtype)[data.astype(jnp.int32)]
+        x = rearrange(x, "b (t n) k -> b t (n k)", n=size)
+        x = linear(x, self.param("kernel", _normal(x.shape[-1] ** -0.5), (x.shape[-1], width)))
+        x = x + self.param("position", lambda key, shape: sincos(*shape), (x.shape[1], width))
+        return _sounding(x, audio, self.param("silence", _normal(1.0), (width,)), self.config)

@@ -56,9 +56,13 @@ class Passes:
         """Unit vectors, B rows, or B * C for text."""
         return self._once(("tower", modality), lambda: self.model.tower(modality, self.alone(modality)))
 
+    def reduced(self, modality: str) -> Tokens:
+        """What of the modality's tokens is fused with others."""
+        return self._once(("reduced", modality), lambda: self.model.reduced(modality, self.encoded(modality)))
+
     def repeated(self, modality: str, count: int) -> Tokens:
-        """Tokens after the modality's own layers, each row ``count`` times [B * count, T, D]."""
-        return jax.tree.map(lambda x: repeat(x, "b ... -> (b c) ...", c=count), self.encoded(modality))
+        """What of the modality's tokens is fused with others, each row ``count`` times [B * count, T, D]."""
+        return jax.tree.map(lambda x: repeat(x, "b ... -> (b c) ...", c=count), self.reduced(modality))
 
 
 def masked_memory(
@@ -76,7 +80,7 @@ def masked_memory(
     Args:
       model: a `Crossmodal` bound to its parameters.
       modality: what the texts are fused with.
-      other: its tokens after its own layers.
+      other: what of its tokens is fused (`Crossmodal.reduced`).
       ids: the masked texts.
       text: their tokens after the text's own layers.
       absent: rows in which the other modality is treated as missing.

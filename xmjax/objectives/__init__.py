@@ -6,6 +6,7 @@ from xmjax.objectives.caption import Caption
 from xmjax.objectives.contrast import Contrast
 from xmjax.objectives.fill import Fill
 from xmjax.objectives.sense import Sense
+from xmjax.objectives.sound import Sound
 
 __all__ = [
     "OBJECTIVES",
@@ -16,6 +17,7 @@ __all__ = [
     "Objective",
     "Options",
     "Sense",
+    "Sound",
     "features",
     "make",
     "options",

@@ -48,7 +48,7 @@ class Caption(base.Objective):
         length = o.max_prompt_bytes + share * model.text.max_bytes + 2
         return {
             f"encode/{o.modality}": flops.encode(model, o.modality),
-            "caption": flops.decoder(model, length, flops.kept(model, o.modality), captions),
+            "caption": flops.decoder(model, length, flops.tokens(model, o.modality), captions),
         }
 
     def loss(self, passes, rng):

@@ -46,6 +46,9 @@ def tokens(config: ModelConfig, modality: str) -> int:
     image, text = config.image, config.text
     if modality == "text":
         return text.max_bytes // (text.downsample if text.embedder == "ngram" else 1)
+    if modality == "audio":
+        audio = config.audio
+        return audio.frames // audio.patch * (audio.bands // audio.patch if audio.embedder == "mel" else 1)
     if modality != "image":
         return 0
     if image.embedder == "file":
@@ -54,7 +57,7 @@ def tokens(config: ModelConfig, modality: str) -> int:
 
 
 def kept(config: ModelConfig, modality: str) -> int:
-    """Tokens of one row that take part in fusion and are read by the decoder."""
+    """Tokens of one row that take part in fusion and are read with the text."""
     image = config.image
     return image.keep if modality == "image" and image.reduce else tokens(config, modality)
 
@@ -66,6 +69,12 @@ def encode(config: ModelConfig, modality: str, share: float = 1.0) -> float:
         count = tokens(config, "text") * share
         window = 2 * config.text.downsample * width if config.text.embedder == "ngram" else 0
         return stack(config, config.text.unimodal_layers, count) + 2 * count * window * width
+    if modality == "audio":
+        audio, count = config.audio, tokens(config, "audio")
+        entries = {"mel": audio.patch**2, "frames": audio.patch * audio.bands, "bytes": 8 * audio.patch * audio.hop}
+        filtered = {"mel": audio.window // 2 + 1, "frames": audio.window, "bytes": 0}[audio.embedder]
+        filters = 2 * audio.frames * filtered * audio.bands
+        return filters + 2 * count * entries[audio.embedder] * width + stack(config, audio.unimodal_layers, count)
     if modality != "image":
         return 0.0
     image, count = config.image, tokens(config, "image")

@@ -55,6 +55,8 @@ class Throughput:
             image = model.image
             total += image.max_file_bytes if image.embedder == "file" else image.size**2 * 3
             total += self._config.data.captions * model.text.max_bytes * share
+        if "frame_audio" in self._streams:
+            total += model.image.size**2 * 3 + 2 * model.audio.samples
         return total
 
 

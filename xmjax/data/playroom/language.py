@@ -189,6 +189,11 @@ def captions(scene: Scene, language: str, style: str) -> list[PlayCaption]:
     return [compose(meaning, language, style) for meaning in dict.fromkeys(meanings)]
 
 
+def named(scene: Scene, toy: int, language: str) -> PlayCaption:
+    """The caption that says of one toy its size, colour and kind."""
+    return compose(Meaning((_about(scene.toys[toy], language, "one"),)), language, "one")
+
+
 def draw_caption(scene: Scene, language: str, style: str, draws: Iterator[float]) -> PlayCaption:
     """Draws one true caption of a scene.
 

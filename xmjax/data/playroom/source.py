@@ -1,11 +1,12 @@
 """The playroom as a source of records."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from xmjax.data.playroom import language, lexicon, world
+from xmjax.data.playroom import language, lexicon, sounds, world
 from xmjax.data.playroom.questions import draw_question
 from xmjax.data.playroom.render import render
 from xmjax.data.source import Record, Source, Unreadable
@@ -32,6 +33,7 @@ class Playroom(Source):
         captions_per_record: int = 2,
         styles: Sequence[str] = language.STYLES,
         questions_per_record: int = 0,
+        seconds: float = 0.0,
         size: int | None = None,
     ) -> None:
         """Names the part of the world to show.
@@ -45,6 +47,8 @@ class Playroom(Source):
           captions_per_record: number of captions of each record.
           styles: wordings, one of which is drawn for each caption.
           questions_per_record: number of questions of each record, their languages by turns as those of captions.
+          seconds: length of each record's sound, which one toy of the scene makes and its captions name; 0 is silent.
+            Scenes that sound are others than silent ones.
           size: number of records, None for as many as the split has.
 
         Raises:
@@ -82,10 +86,11 @@ class Playroom(Source):
         self.captions_per_record = captions_per_record
         self.styles = tuple(styles)
         self.questions_per_record = questions_per_record
+        self.seconds = seconds
         self._size = size
         # Bits of the seed: index (32), grade (4), split (4), version of the world.
         part = (world.VERSION << 8) | (world.SPLITS.index(split) << 4) | world.GRADES.index(grade)
-        self._seed = part << 32
+        self._seed = ((part << 32) | (1 << 60)) if seconds else part << 32
 
     def __len__(self) -> int:
         """Number of records."""
@@ -100,8 +105,15 @@ class Playroom(Source):
             return Unreadable(f"{self.split}/{index}", f"index is outside the {self._size} records of the split")
         draws = world.uniforms(np.random.Generator(np.random.PCG64(self._seed + index)))
         scene = world.sample(draws, self.grade, self.image_size // self._enlarge, heldout=self.split == "heldout")
+        audio = None
+        if self.seconds:
+            rng = np.random.default_rng((self._seed, index))
+            scene = dataclasses.replace(scene, sounding=int(rng.integers(len(scene.toys))))
+            audio = sounds.sound(scene, scene.sounding, self.seconds, rng)
         captions = tuple(
-            language.draw_caption(
+            language.named(scene, scene.sounding, self.languages[number % len(self.languages)])
+            if scene.sounding is not None
+            else language.draw_caption(
                 scene,
                 self.languages[number % len(self.languages)],
                 self.styles[int(next(draws) * len(self.styles))],
@@ -116,7 +128,8 @@ class Playroom(Source):
         image = render(scene)
         if self._enlarge > 1:
             image = image.repeat(self._enlarge, 0).repeat(self._enlarge, 1)
-        return Record(f"{self.split}/{index}", captions, image, truth=scene, questions=asked)
+        name = f"{self.split}/{'sound/' if self.seconds else ''}{index}"
+        return Record(name, captions, image, audio=audio, truth=scene, questions=asked)
 
     def manifest(self) -> dict[str, Any]:
         """Everything that the records follow from."""
@@ -130,5 +143,6 @@ class Playroom(Source):
             "captions_per_record": self.captions_per_record,
             "styles": list(self.styles),
             **({"questions_per_record": self.questions_per_record} if self.questions_per_record else {}),
+            **({"seconds": self.seconds} if self.seconds else {}),
             "size": self._size,
         }

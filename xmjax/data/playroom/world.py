@@ -88,6 +88,7 @@ class Scene:
       image_size: pixels along each side.
       ground: RGB of the ground.
       texture: integer that the noise and all clutter follow from.
+      sounding: index of the toy that is heard, None in a silent scene.
     """
 
     toys: tuple[Toy, ...]
@@ -96,6 +97,7 @@ class Scene:
     image_size: int
     ground: tuple[int, int, int]
     texture: int
+    sounding: int | None = None
 
 
 def margin(image_size: int) -> int:

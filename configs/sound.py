@@ -1,0 +1,31 @@
+"""Pictures with captions and pictures with sounds: text finds sounds that it was never paired with.
+
+    python launch/pretrain.py --config=configs/sound.py          two CPU cores; its time and figures are not measured yet
+    python launch/pretrain.py --config=configs/sound.py:smoke    two CPU cores, under a minute, learns nothing
+
+Two streams in every step: image-caption pairs (supervised) and frame-sound pairs (self-supervised), other scenes in
+each. No sound comes with a text; the image is the bridge.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+from xmjax.objectives import options
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The config for the modes of configs/base.py."""
+    size, smoke = base.parse(arg)
+    config = base.get_config(arg)
+    config.name = base.run_name("sound", arg)
+    audio, frames = config.model.audio, config.frame_audio
+    audio.embedder, audio.unimodal_layers = "mel", config.model.image.unimodal_layers
+    if size in ("tiny", "small"):
+        audio.seconds = 1.0
+    frames.source, frames.sound, frames.captions = "playroom", True, 0
+    frames.first_grade, frames.first_share = config.data.first_grade, config.data.first_share
+    config.objectives = ConfigDict({"contrast": options("contrast"), "sound": options("sound")})
+    config.evaluation.names = ("retrieval", "sound")
+    if not smoke:
+        config.evaluation.samples = 1000
+    return config

@@ -1,0 +1,93 @@
+"""Sound: retrieval between pictures, sounds and texts, of which sounds and texts were never paired."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+
+from xmjax.data import playroom
+from xmjax.data.arrays import audio_bytes, image_bytes, text_ids
+from xmjax.data.source import Record
+from xmjax.data.sources import open_source
+from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores
+from xmjax.evaluation.retrieval import recalls, vectors
+
+NEAR = 1 / 16
+"""Part of the picture's side within which a listener is taken to know where a sound comes from."""
+
+
+@EVALUATORS.register("sound")
+class SoundEvaluator(Evaluator):
+    """Recall and median rank of every ordered pair with sound: pictures and sounds, texts and sounds; ties expected.
+
+    A picture is found for a sound among `evaluation.pool`, a sound for a text, the pair that was never trained, among
+    all. Texts are captions of the held-out records; training records need have none.
+    """
+
+    def __init__(self, config, mesh, records):
+        super().__init__(config, mesh, records)
+        self.records = []
+        if not config.model.audio.embedder or config.frame_audio.source == "none":
+            return
+        source = open_source(config, dataclasses.replace(config.frame_audio, captions=1), "val")
+        found = source.read(range(min(len(source), config.evaluation.samples)))
+        self.records = [r for r in found if isinstance(r, Record) and r.audio is not None and r.image is not None]
+        pool = min(config.evaluation.pool, len(self.records))
+        self.records = self.records[: len(self.records) // pool * pool] if pool else []
+        if not self.records:
+            return
+        arrays = {
+            "image": np.stack([image_bytes(r, config.model.image) for r in self.records]),
+            "audio": np.stack([audio_bytes(r) for r in self.records]),
+        }
+        if all(r.captions for r in self.records):
+            texts = [r.captions[i % len(r.captions)].text for i, r in enumerate(self.records)]
+            arrays["text"] = np.stack([text_ids(t, config.model.text.max_bytes) for t in texts])
+        self.arrays, names = arrays, tuple(arrays)
+        self.run = self.compiled(lambda model, *data: [vectors(model, d, m) for m, d in zip(names, data, strict=True)])
+        self.pools = {
+            (a, b): pool if "image" in (a, b) else len(self.records)
+            for a, b in itertools.permutations(arrays, 2)
+            if "audio" in (a, b)
+        }
+        self.constant = self._scores({p: np.zeros((len(self.records),) * 2) for p in self.pools}, "/random")
+        if all(isinstance(r.truth, playroom.Scene) for r in self.records):
+            self.constant |= self._scores(self._truth(), "/oracle")
+
+    def _scores(self, matrices: dict[tuple[str, str], np.ndarray], suffix: str = "") -> Scores:
+        scores = {}
+        for (a, b), matrix in matrices.items():
+            size = self.pools[a, b]
+            blocks = [matrix[i : i + size, i : i + size] for i in range(0, len(matrix), size)]
+            for key, value in recalls(blocks).items():
+                scores[f"retrieval/{a}_to_{b}/{key}{suffix}"] = value
+        return scores
+
+    def _truth(self) -> dict[tuple[str, str], np.ndarray]:
+        """What who knows the scenes would score: whether what one side tells fits the other."""
+        toys = [r.truth.toys[r.truth.sounding] for r in self.records]
+        looks = np.array([_looks(toy) for toy in toys])
+        middles = np.array([_middle(toy, r.truth) for toy, r in zip(toys, self.records, strict=True)])
+        seen = np.zeros((len(toys), len(toys)))  # sound i in picture j
+        for j, record in enumerate(self.records):
+            for toy in record.truth.toys:
+                seen[:, j] += (looks == _looks(toy)) & (np.abs(middles - _middle(toy, record.truth)) < NEAR)
+        said = (looks[:, None] == looks).astype(float)
+        told = {("audio", "image"): seen, ("image", "audio"): seen.T, ("audio", "text"): said, ("text", "audio"): said}
+        return {pair: told[pair] for pair in self.pools}
+
+    def __call__(self, params):
+        names = [f"retrieval/{a}_to_{b}/n" for a, b in getattr(self, "pools", {("image", "audio"): 0})]
+        if not self.records:
+            return Report(dict.fromkeys(names, 0))
+        found = dict(zip(self.arrays, self.run(params, *self.arrays.values()), strict=True))
+        scores = self._scores({(a, b): found[a] @ found[b].T for a, b in self.pools}) | self.constant
+        return Report(scores | dict.fromkeys(names, len(self.records)))
+
+
+def _looks(toy: playroom.Toy) -> str:
+    return f"{toy.kind} {toy.color} {toy.size}"
+
+
+def _middle(toy: playroom.Toy, scene: playroom.Scene) -> float:
+    return (toy.box[1] + toy.box[3]) / 2 / scene.image_size
