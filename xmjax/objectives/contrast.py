@@ -11,7 +11,6 @@ from xmjax.errors import UserError
 from xmjax.objectives import base
 from xmjax.training import flops
 
-
 LOSSES = ("infonce", "sigmoid", "ranking")
 
 
