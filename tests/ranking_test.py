@@ -1,4 +1,4 @@
-"""Tests of the ranking losses of the image-bridged model: against double loops, the margin that varies, its gradient."""
+"""Tests of the ranking losses of the image-bridged model: against loops, the varying margin, its gradient."""
 
 import jax
 import jax.numpy as jnp

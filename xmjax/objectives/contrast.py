@@ -148,7 +148,7 @@ def ranking_loss(
 
 
 def variable_margin(anchors: Float[Array, "N E"], margin: float) -> Float[Array, "N N"]:
-    """margin * sigmoid(-x_i . x_j), without a gradient (Kim and Yoon, section 3.2): 0.27 to 0.73 of it for unit vectors."""
+    """margin * sigmoid(-x_i . x_j), without a gradient (Kim and Yoon, 3.2): 0.27 to 0.73 of it for unit vectors."""
     anchors = jax.lax.stop_gradient(anchors)
     return margin * jax.nn.sigmoid(-anchors @ anchors.T)
 

@@ -42,7 +42,7 @@ _BANK = 1 << 18
 
 @functools.cache
 def timbres() -> dict[str, tuple[int, ...]]:
-    """Which partials above the fundamental each kind has: codes that differ in three places at least, found greedily."""
+    """Which partials above the fundamental each kind has: codes that differ in three places at least."""
     codes: list[tuple[int, ...]] = []
     for code in itertools.product((0, 1), repeat=_PARTIALS):
         if all(sum(a != b for a, b in zip(code, other, strict=True)) >= _DISTANCE for other in codes):

@@ -265,7 +265,7 @@ def _place_pair(
 
 
 def _step_into(solids: list[np.ndarray], first: int, axis: int, shift: int) -> int:
-    """Pixels along ``axis`` between the starts of two toys for one to hide a quarter of the other, or what comes nearest.
+    """Pixels along ``axis`` between the starts of two toys for one to hide a quarter of the other, or nearly so.
 
     Args:
       solids: the two silhouettes, the hidden one first.
