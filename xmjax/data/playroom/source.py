@@ -108,8 +108,9 @@ class Playroom(Source):
         audio = None
         if self.seconds:
             rng = np.random.default_rng((self._seed, index))
-            scene = dataclasses.replace(scene, sounding=int(rng.integers(len(scene.toys))))
-            audio = sounds.sound(scene, scene.sounding, self.seconds, rng)
+            sounding = int(rng.integers(len(scene.toys)))
+            scene = dataclasses.replace(scene, sounding=sounding)
+            audio = sounds.sound(scene, sounding, self.seconds, rng)
         captions = tuple(
             language.named(scene, scene.sounding, self.languages[number % len(self.languages)])
             if scene.sounding is not None
