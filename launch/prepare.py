@@ -6,7 +6,13 @@
         a table of the senses of ambiguous words, for --config.objectives.sense.dictionary=FILE.jsonl, and the pictures
         to hold out, for --config.data.held_out=FILE.jsonl.held_out.txt
 
-Each command is explained in xmjax/prepare.py, and what the files hold in docs/data.md.
+    ... videos --input=DIR_or_LIST.txt --output=DIR [--held_out=FILE | --validation_fraction=0.1] [--segment=10]
+        [--size=256] [--captions=FILE.jsonl] [--workers=N] [--timeout=120]
+    ... sounds --input=FILE.jsonl --root=DIR --output=DIR [as above]
+    ... stamps --output=DIR [--root=DIR] [--spoken] [as above]
+        frames with their sound, for --config.frame_audio.source=clips --config.frame_audio.root=DIR
+
+Each command is explained in xmjax/prepare.py or xmjax/media/commands.py, and what the files hold in docs/data.md.
 """
 
 import inspect
@@ -19,20 +25,31 @@ from absl import flags
 
 from xmjax import cli, prepare
 from xmjax.errors import UserError
+from xmjax.media import commands  # noqa: F401, which registers its own
 
 flags.DEFINE_string("workdir", None, "of the run whose data and vectors are used")
-flags.DEFINE_string("input", None, "file to read: a list of ambiguous words")
-flags.DEFINE_string("root", None, "folder of the pictures")
+flags.DEFINE_string(
+    "input", None, "file to read: a list of ambiguous words, of videos or of sounds, or a folder of videos"
+)
+flags.DEFINE_string("root", None, "folder of the pictures, sounds or stamps")
 flags.DEFINE_string("metadata", None, "file of JSON lines in it")
 flags.DEFINE_string("column", None, "column of the metadata that the list's values are of")
 flags.DEFINE_string("names", None, "column of the pictures' names by language")
 flags.DEFINE_string("text", None, "column of the pictures' texts by language")
 flags.DEFINE_string("file", None, "column of the pictures' paths")
 flags.DEFINE_string("other", None, "file of the same words with records of another source")
-flags.DEFINE_string("output", None, "file to write")
+flags.DEFINE_string("output", None, "file to write, or the directory of a data set")
 flags.DEFINE_integer("count", None, "most captions of a record")
 flags.DEFINE_float("least", None, "smallest cosine between a picture and a caption")
 flags.DEFINE_integer("limit", None, "most records that are read")
+flags.DEFINE_string("held_out", None, "file of patterns of the names that are held out, one a line")
+flags.DEFINE_float("validation_fraction", None, "share of the files that is held out, by a hash of the name")
+flags.DEFINE_integer("workers", None, "files decoded at a time; by default one a core")
+flags.DEFINE_float("timeout", None, "most seconds that decoding a file may take")
+flags.DEFINE_integer("segment", None, "seconds of a record of a video")
+flags.DEFINE_integer("size", None, "most pixels of the shorter side of a frame")
+flags.DEFINE_string("captions", None, 'file of JSON lines {"file": name, "text": captions}')
+flags.DEFINE_bool("spoken", None, "take the spoken descriptions of stamps too")
 
 
 def main(name: str = "") -> None:

@@ -60,7 +60,7 @@ class Folder(ImageFiles):
             except OSError as error:
                 raise UserError(f"{os.path.join(root, path)} cannot be read: {error.strerror}.") from error
             digest.update(f"{path}\0{len(data)}\0".encode() + data)
-            lines.extend((path, number, values) for number, values in _parse(os.path.join(root, path), data))
+            lines.extend((path, number, values) for number, values in parse(os.path.join(root, path), data))
         if not lines:
             raise UserError(f"the metadata in {root} has no lines: write one for each image, such as {_EXAMPLE}.")
         columns = dict.fromkeys(column for _, _, values in lines for column in values)
@@ -79,7 +79,7 @@ class Folder(ImageFiles):
             record_id = values.get(id_column) if id_column else file
             if record_id is None or record_id == "":
                 raise UserError(f"{place}: column {id_column!r} is empty: set it or remove the line.")
-            rows.append(Row(str(record_id), file, list(_captions(values.get(text_column), place)), place))
+            rows.append(Row(str(record_id), file, list(captions(values.get(text_column), place)), place))
         settings = {
             "source": "folder",
             "metadata": digest.hexdigest(),
@@ -110,7 +110,7 @@ def _find_metadata(root: str, name: str) -> list[str]:
     return sorted(found)
 
 
-def _parse(path: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+def parse(path: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, columns) of each line of a metadata file that is not blank."""
     try:
         text = data.decode("utf-8-sig")
@@ -147,7 +147,12 @@ def _check_column(root: str, columns: Sequence[str] | dict[str, None], name: str
         )
 
 
-def _captions(value: Any, place: str) -> Iterator[tuple[str, str]]:
+def captions(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    """(language, text) of a text: a string, a list of strings, or a mapping from language to either.
+
+    Raises:
+      UserError: it is none of these, or is not Unicode.
+    """
     for language, texts in value.items() if isinstance(value, dict) else [("", value)]:
         for text in texts if isinstance(texts, list) else [texts]:
             if text is None:

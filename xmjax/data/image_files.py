@@ -81,7 +81,7 @@ class ImageFiles:
             raise UserError(f"--config.data.held_out names {min(missing)!r}, which is no record of {root}.")
 
         def in_val(row: Row) -> bool:
-            return _in_val(row.id, validation_fraction) if held_out is None else row.id in held_out
+            return falls_in_val(row.id, validation_fraction) if held_out is None else row.id in held_out
 
         chosen = [row for row in rows if split == "all" or in_val(row) == (split == "val")]
         if not chosen:
@@ -246,6 +246,7 @@ def _check_files(root: str, rows: Sequence[Row]) -> None:
         )
 
 
-def _in_val(record_id: str, validation_fraction: float) -> bool:
+def falls_in_val(record_id: str, validation_fraction: float) -> bool:
+    """Whether a record is held out, by a hash of its id: adding records moves none."""
     digest = hashlib.blake2b(record_id.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") < validation_fraction * 2**64

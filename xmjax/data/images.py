@@ -1,7 +1,8 @@
 """Encoded image files to raw RGB bytes of one size."""
 
+import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -48,16 +49,9 @@ def decode(data: bytes, size: int, fit: str) -> np.ndarray:
         raise ValueError(f"fit {fit!r} is not one of {', '.join(FITS)}")
     if size < 1:
         raise ValueError(f"image size {size} is not positive")
-    if not data:
-        raise ValueError("the file is empty")
-    try:
+    with _explained(data):
         pixels, orientation = _pixels(data, size, fit)
         return _upright(square(pixels, size, fit), orientation)
-    except UnidentifiedImageError as error:
-        raise ValueError("not an image in a known format") from error
-    except Exception as error:  # Decoders raise whatever their parsers meet: OSError, SyntaxError, struct.error, ...
-        message = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(message[:200]) from error
 
 
 def square(pixels: np.ndarray, size: int, fit: str) -> np.ndarray:
@@ -76,6 +70,52 @@ def from_pillow(image: Image.Image, size: int, fit: str) -> np.ndarray:
         return _upright(square(_rgb(image), size, fit), _orientation(image.getexif))
     except Exception as error:  # as of a file, which Pillow may not have read before
         raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+
+
+def whole(data: bytes, size: int) -> np.ndarray:
+    """Decodes an encoded image as `decode` does, but keeps its shape.
+
+    Args:
+      data: the bytes of an image file.
+      size: most pixels of the shorter side; a larger picture is reduced, a smaller one stays as it is.
+
+    Returns:
+      uint8 [H, W, 3].
+
+    Raises:
+      ValueError: as `decode`.
+    """
+    with _explained(data):
+        pixels, orientation = _pixels(data, size, "crop")
+        return _upright(reduced(pixels, size), orientation)
+
+
+def reduced(pixels: np.ndarray, size: int, aspect: float = 1.0) -> np.ndarray:
+    """A picture whose shorter side has at most ``size`` pixels: uint8 [H, W, 3] to uint8 [Y, X, 3].
+
+    Args:
+      pixels: the picture.
+      size: most pixels of the shorter side.
+      aspect: width over height of its pixels; those of the result are square.
+    """
+    height, width = pixels.shape[0], pixels.shape[1] * aspect
+    scale = min(1.0, size / min(height, width))
+    target = max(1, round(height * scale)), max(1, round(width * scale))
+    return pixels if target == pixels.shape[:2] else _resize(pixels, *target)
+
+
+@contextlib.contextmanager
+def _explained(data: bytes) -> Iterator[None]:
+    """Turns whatever is wrong with the bytes of a file into a ValueError of one line."""
+    if not data:
+        raise ValueError("the file is empty")
+    try:
+        yield
+    except UnidentifiedImageError as error:
+        raise ValueError("not an image in a known format") from error
+    except Exception as error:  # Decoders raise whatever their parsers meet: OSError, SyntaxError, struct.error, ...
+        message = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(message[:200]) from error
 
 
 def _pixels(data: bytes, size: int, fit: str) -> tuple[np.ndarray, int]:
@@ -197,7 +237,7 @@ def _samples(source: int, target: int) -> int:
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Undoes an EXIF orientation (2 to 8; anything else is upright) of a square picture."""
+    """Undoes an EXIF orientation (2 to 8; anything else is upright)."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):

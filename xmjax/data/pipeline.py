@@ -15,7 +15,7 @@ import numpy as np
 
 from xmjax.config import STREAMS, Config, DataConfig
 from xmjax.data.arrays import audio_bytes, draw, image_bytes, text_ids
-from xmjax.data.source import Caption, Record, Source, Unreadable, named
+from xmjax.data.source import Caption, Record, Source, Unreadable, named, varies
 from xmjax.data.sources import open_source
 from xmjax.errors import UserError
 
@@ -93,11 +93,16 @@ class Stream:
         return self.first if position < self._change else self.source
 
     def indices(self, positions: Sequence[int]) -> list[int]:
-        """Indices of the records at positions of the endless stream: a new permutation every epoch."""
-        size = len(self.source_at(positions[0]))
+        """Indices of the records at positions of the endless stream: a new permutation every epoch.
+
+        Of a source that varies, also a new part of the indices every epoch.
+        """
+        source = self.source_at(positions[0])
+        size = len(source)
         shuffle = grain.experimental.index_shuffle
         return [
-            shuffle(position % size, max_index=size - 1, seed=(self._seed + position // size) % 2**32, rounds=4)
+            _later(source, position)
+            + shuffle(position % size, max_index=size - 1, seed=(self._seed + position // size) % 2**32, rounds=4)
             for position in positions
         ]
 
@@ -114,7 +119,7 @@ class Stream:
         for attempt in range(ATTEMPTS):
             self.quarantine.add(bad)
             index = int(np.random.default_rng((self._seed, position, attempt)).integers(len(source)))
-            record = source.read([index])[0]
+            record = source.read([_later(source, position) + index])[0]
             if isinstance(record, Record):
                 return record
             bad = record
@@ -144,6 +149,12 @@ class Stream:
         for features in self.features:
             arrays |= features(example)
         return arrays
+
+
+def _later(source: Source, position: int) -> int:
+    """What is added to the index of a record at a position, for a source that varies; 0 for others."""
+    size = len(source)
+    return (position // size + 1) * size if varies(source) else 0
 
 
 def stable_id(text: str) -> np.int32:

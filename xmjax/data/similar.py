@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from xmjax.data.source import Caption, Record, Source, Unreadable
+from xmjax.data.source import Caption, Record, Source, Unreadable, varies
 from xmjax.errors import UserError
 
 BLOCK = 1024
@@ -95,6 +95,7 @@ class WithSimilar(Source):
           UserError: the file cannot be read, or a line is not as the module says.
         """
         self.name = source.name
+        self.varies = varies(source)
         self._source = source
         try:
             data = Path(path).read_bytes()

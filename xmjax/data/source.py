@@ -102,13 +102,23 @@ class Unreadable:
     reason: str
 
 
+def varies(source: "Source") -> bool:
+    """Whether a source takes indices beyond its length."""
+    return getattr(source, "varies", False)
+
+
 def named(reasons: Mapping[str, str], count: int = 3) -> str:
     """The first of several unreadable records, by id, with what is wrong with them."""
     return "; ".join(f"{id}: {reason}" for id, reason in sorted(reasons.items())[:count])
 
 
 class Source(Protocol):
-    """A data set, or one split of it."""
+    """A data set, or one split of it.
+
+    One whose records vary, such as a video of which one frame is read at a time, has the attribute ``varies = True``.
+    It takes indices beyond its length: ``i % len`` is the record and ``i // len`` says which time it is read. Training
+    asks for later times only, evaluation for those below ``len``.
+    """
 
     name: str
 

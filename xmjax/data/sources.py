@@ -110,3 +110,20 @@ def _tfds(config: Config, options: DataConfig, split: str) -> Source:
         name=options.name,
         **_image_options(config, options),
     )
+
+
+@SOURCES.register("clips")
+def _clips(config: Config, options: DataConfig, split: str) -> Source:
+    from xmjax.data.clips import Clips
+
+    if options.held_out:
+        raise UserError("config.data.held_out does not reach clips: give it to launch/prepare.py as --held_out=FILE")
+    return Clips(
+        options.root,
+        split=split,
+        samples=config.model.audio.samples if config.model.audio.embedder else 0,
+        captions=options.captions > 0,
+        languages=options.languages,
+        name=options.name or "clips",
+        **_image_options(config, options),
+    )

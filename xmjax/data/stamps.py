@@ -3,13 +3,14 @@
 Debian and Ubuntu (and so Colab) install them with ``apt-get install tuxpaint-stamps-default``.
 """
 
+import glob
 import hashlib
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from xmjax.data.folder import Folder
+from xmjax.data.folder import Folder, captions, parse
 from xmjax.data.image_files import ImageFiles, Row, check_root, choose_languages
 from xmjax.errors import UserError
 
@@ -18,6 +19,7 @@ INSTALLED = "/usr/share/tuxpaint/stamps"
 
 _LIST = "stamps.jsonl"
 _ENCODING = ".utf8"
+_SOUNDS = (".ogg", ".wav")
 
 
 def open_stamps(root: str = INSTALLED, *, languages: Sequence[str] = (), **options: Any) -> ImageFiles:
@@ -67,26 +69,71 @@ class Stamps(ImageFiles):
                 f"no stamps in {root}: run apt-get install tuxpaint-stamps-default, or pass --config.data.root=DIR."
             )
         root = check_root(root)
-        digest = hashlib.blake2b(digest_size=16)
-        rows = []
-        for path in _texts(root):
-            place = os.path.join(root, path)
-            with open(place, "rb") as file:
-                data = file.read()
-            digest.update(f"{path}\0{len(data)}\0".encode() + data)
-            try:
-                captions = _captions(data.decode("utf-8-sig"))
-            except UnicodeDecodeError as error:
-                raise UserError(f"{place}: not UTF-8: save the file in this encoding.") from error
-            stem = path.removesuffix(".txt")
-            rows.append(Row(stem, f"{stem}.png", captions, place))
+        rows, digest = _tree(root)
         if not rows:
             raise UserError(
                 f"no stamps in {root}: it has neither {_LIST} nor pictures NAME.png with NAME.txt beside them. "
                 "Run apt-get install tuxpaint-stamps-default, or pass another --config.data.root=DIR."
             )
-        settings = {"source": "stamps", "metadata": digest.hexdigest(), "languages": list(languages)}
+        settings = {"source": "stamps", "metadata": digest, "languages": list(languages)}
         super().__init__(root, choose_languages(rows, languages, root), settings, name=name, **options)
+
+
+def with_sounds(root: str) -> Iterator[tuple[Row, str, dict[str, str]]]:
+    """Stamps with what they sound like.
+
+    Args:
+      root: as of `open_stamps`.
+
+    Yields:
+      The stamp, the path of its own sound, "" where it has none, and the path of its spoken description by language;
+      paths are relative to the root.
+
+    Raises:
+      UserError: there are no stamps in the folder.
+    """
+    listed = os.path.join(root, _LIST)
+    if os.path.isfile(listed):
+        with open(listed, "rb") as file:
+            for number, values in parse(listed, file.read()):
+                place = f"{listed}, line {number}"
+                if not all(isinstance(values.get(key), str) for key in ("id", "image")):
+                    raise UserError(f"{place}: it has no id and image: mend or remove the line.")
+                row = Row(values["id"], values["image"], list(captions(values.get("captions"), place)), place)
+                yield row, values.get("sound") or "", values.get("spoken") or {}
+        return
+    rows = _tree(root)[0]
+    if not rows:
+        raise UserError(
+            f"no stamps in {root}: run apt-get install tuxpaint-stamps-default, or pass another --root=DIR."
+        )
+    for row in rows:
+        stem = os.path.join(root, row.id)
+        own = next((ending for ending in _SOUNDS if os.path.isfile(stem + ending)), "")
+        spoken = {}
+        for ending in _SOUNDS:
+            for path in glob.glob(f"{glob.escape(stem)}_desc*{ending}"):
+                language = path[len(stem) + len("_desc") : -len(ending)].removeprefix("_") or "en"
+                spoken.setdefault(language, os.path.relpath(path, root))
+        yield row, row.id + own if own else "", spoken
+
+
+def _tree(root: str) -> tuple[list[Row], str]:
+    """The stamps of a tree, and a hash of their texts."""
+    digest = hashlib.blake2b(digest_size=16)
+    rows = []
+    for path in _texts(root):
+        place = os.path.join(root, path)
+        with open(place, "rb") as file:
+            data = file.read()
+        digest.update(f"{path}\0{len(data)}\0".encode() + data)
+        try:
+            texts = _captions(data.decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            raise UserError(f"{place}: not UTF-8: save the file in this encoding.") from error
+        stem = path.removesuffix(".txt")
+        rows.append(Row(stem, f"{stem}.png", texts, place))
+    return rows, digest.hexdigest()
 
 
 def _texts(root: str) -> list[str]:

@@ -72,7 +72,7 @@ class Tfds:
             raise
         except Exception as error:  # tfds raises ValueError, KeyError, AssertionError and others of its own.
             raise UserError(
-                f"split {split!r} of tfds data set {dataset} cannot be read: {_line(error)} "
+                f"split {split!r} of tfds data set {dataset} cannot be read: {first_line(error)} "
                 f"Set {_SPLIT_FIELDS}, or prepare the data with --file_format=array_record."
             ) from error
         self.name = name or builder.info.name
@@ -91,7 +91,7 @@ class Tfds:
             "fit": fit,
             "keep_file_bytes": keep_file_bytes,
             "records": len(self._data),
-            "files": _files_hash(files),
+            "files": files_hash(files),
         }
 
     def __len__(self) -> int:
@@ -100,27 +100,17 @@ class Tfds:
     def read(self, indices: Sequence[int]) -> list[Record | Unreadable]:
         """Records at ``indices``, in order, with images uint8 [image_size, image_size, 3]; see `Source.read`."""
         positions = [int(index) for index in indices]
-        try:
-            examples = self._data.__getitems__(positions)
-        except Exception:  # One damaged record fails the whole batch: find out which.
-            examples = [self._example(position) for position in positions]
-        return read_parallel(self._record, list(zip(positions, examples, strict=True)))
+        return read_parallel(self._record, list(zip(positions, read_examples(self._data, positions), strict=True)))
 
     def manifest(self) -> dict[str, Any]:
         """The options that matter and a hash of the shards' names and sizes in bytes."""
         return dict(self._settings)
 
-    def _example(self, position: int) -> dict[str, Any] | Exception:
-        try:
-            return self._data[position]
-        except Exception as error:
-            return error
-
     def _record(self, item: tuple[int, dict[str, Any] | Exception]) -> Record | Unreadable:
         position, example = item
         record_id = f"{self._split}/{position}"
         if isinstance(example, Exception):
-            return Unreadable(record_id, f"the record cannot be read: {_line(example)}")
+            return Unreadable(record_id, f"the record cannot be read: {first_line(example)}")
         if self._id_feature:
             record_id = _text(example[self._id_feature])
         try:
@@ -161,7 +151,7 @@ def _builder(dataset: str, root: str) -> Any:
         builder = tfds.builder(dataset, data_dir=directory)
         prepared = bool(builder.info.splits)
     except Exception as error:  # Builders that need TensorFlow raise ImportError, unknown ones a ValueError, ...
-        raise UserError(f"tfds data set {dataset} is not in {where}: {_line(error)} {remedy}") from error
+        raise UserError(f"tfds data set {dataset} is not in {where}: {first_line(error)} {remedy}") from error
     if not prepared:
         raise UserError(f"tfds data set {dataset} is not prepared in {where}. {remedy}")
     return builder
@@ -221,14 +211,30 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _files_hash(paths: Sequence[str]) -> str:
+def read_examples(data: Any, positions: Sequence[int]) -> list[dict[str, Any] | Exception]:
+    """Examples of a data source of tfds, with the error in the place of each that cannot be read."""
+    try:
+        return data.__getitems__(positions)
+    except Exception:  # One damaged record fails the whole batch: find out which.
+        return [_example(data, position) for position in positions]
+
+
+def _example(data: Any, position: int) -> dict[str, Any] | Exception:
+    try:
+        return data[position]
+    except Exception as error:
+        return error
+
+
+def files_hash(paths: Sequence[str]) -> str:
+    """A hash of the names and sizes in bytes of files."""
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
         digest.update(f"{os.path.basename(path)}\0{os.path.getsize(path)}\n".encode())
     return digest.hexdigest()
 
 
-def _line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an error's message, which in tfds goes on with lists and advice."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].strip().rstrip(".") + "."
