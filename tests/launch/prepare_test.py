@@ -58,12 +58,14 @@ def test_ambiguous_words_of_pictures_are_trained_and_asked(launcher, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "name a command: prepare.py senses|similar"),
+        ((), "name a command: prepare.py senses|similar|sounds|stamps|videos"),
         (("similar",), "similar needs --workdir"),
         (("similar", "--workdir=/nowhere", "--output=x.jsonl"), "/nowhere is no workdir"),
         (("similar", "--workdir=x", "--output=/nowhere/x.jsonl"), "/nowhere/x.jsonl cannot be written"),
         (("similar", "--workdir=x", "--output=x.jsonl", "--count=0"), "--count=0"),
         (("simular",), "simular"),
+        (("videos", "--input=x"), "videos needs --output"),
+        (("videos", "--input=/nowhere", "--output=x"), "--input=/nowhere cannot be read"),
     ],
 )
 def test_what_cannot_be_prepared_is_said_in_one_line(arguments, message, launcher):

@@ -128,14 +128,16 @@ def build(items: Sequence[Item], output: str, options: Options) -> None:
         print(f"{output} is complete, nothing is left to do")
         return
     parts = root / "parts"
+    if root.is_dir() and any(root.iterdir()) and not parts.is_dir():
+        raise UserError(f"--output={output} holds other files: give a new folder")
     try:
         parts.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output={output} cannot be written ({error.strerror}): give another folder") from error
     outcomes = _decoded(items, parts, options)
     lines = _written(items, held_out, outcomes, parts, options)
-    for path in root.glob(_SHARDS):  # of a run that was killed here
-        path.unlink()
+    for path in [root / "dataset_info.json", *root.glob(_SHARDS)]:  # of a run that was killed here
+        path.unlink(missing_ok=True)
     files.write(root / "files.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     broken = [{"file": line["file"], "reason": line["reason"]} for line in lines if line["state"] == "broken"]
     files.write(root / "quarantine.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in broken))

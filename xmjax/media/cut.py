@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -20,7 +21,7 @@ class Clip:
     Attributes:
       second: at which it begins.
       frames: the frames that it has, a range of the file's.
-      audio: int16 [T], their sound and half a window on either side.
+      audio: int16 [T], the windows of all of them.
       start: time of the first sample on the file's clock, in samples.
     """
 
@@ -37,7 +38,7 @@ def cut(times: np.ndarray, audio: np.ndarray, start: int, seconds: int) -> Itera
       times: of the frames, in seconds, ascending.
       audio: the file's sound, int16 [T] at 16 kHz.
       start: time of its first sample on the clock of the frames, in samples.
-      seconds: length of a clip, without the sound on either side.
+      seconds: length of a clip; its sound reaches half a window beyond its first and last frame.
 
     Yields:
       The clips that have frames. Those whose sound is silent or missing are among them.
@@ -45,7 +46,7 @@ def cut(times: np.ndarray, audio: np.ndarray, start: int, seconds: int) -> Itera
     edges = np.searchsorted(times, np.arange(0, times[-1] + 2 * seconds, seconds), side="left").tolist()
     for number, (first, last) in enumerate(itertools.pairwise(edges)):
         if first < last:
-            low = number * seconds * RATE - WINDOW * RATE // 2 - start
-            high = (number + 1) * seconds * RATE + WINDOW * RATE // 2 - start
+            low = math.floor(times[first] * RATE) - WINDOW * RATE // 2 - start
+            high = math.ceil(times[last - 1] * RATE) + WINDOW * RATE // 2 - start
             low, high = (min(max(edge, 0), len(audio)) for edge in (low, high))
             yield Clip(number * seconds, range(first, last), audio[low:high], start + low)
