@@ -20,7 +20,7 @@ class DataConfig:
     """One stream of records.
 
     Attributes:
-      source: registered source: "playroom", "folder", "stamps", "tfds", "clips", or "none" for a stream that is left out.
+      source: registered source: "playroom", "folder", "stamps", "tfds", "clips", or "none" for a stream left out.
       name: first part of the stream's metric names; "" takes the source's own name.
       root: directory of the data, for sources that read files.
       grade: of the playroom, "easy", "cluttered" or "single".

@@ -116,6 +116,8 @@ def test_what_is_no_pair_is_told_from_what_is_broken(make_video, tmp_path):
         assert found["state"] == state and reason in found["reason"], found
     found = decode.outcome({"path": str(whole), "size": 64, "part": str(tmp_path / "part.npz")})
     assert found["state"] == "kept" and found["frames"] == 1 and len(found["sha256"]) == 64
+    found = decode.outcome({"path": str(whole), "size": 64, "part": str(tmp_path / "none" / "part.npz")})
+    assert found["state"] == "failed" and "cannot be written" in found["reason"]
 
 
 def test_equal_frames_are_still(make_video):

@@ -242,6 +242,8 @@ def _decoded(items: Sequence[Item], parts: Path, options: Options) -> dict[str, 
     began = time.monotonic()
     done = run(jobs, options.workers or os.cpu_count() or 1, options.timeout)
     for job, outcome in track(done, "decoding", len(jobs), disable=not sys.stderr.isatty()):
+        if outcome["state"] == "failed":
+            raise UserError(f"{outcome['reason']}: make room and give the same command again")
         outcome["part"] = os.path.basename(job["part"])
         files.write(Path(job["part"]).with_suffix(".json"), json.dumps(outcome, ensure_ascii=False))
         outcomes[job["id"]] = outcome

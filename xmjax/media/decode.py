@@ -128,7 +128,7 @@ class Picker:
         self._until(start)
         before = min(start - self._start, Fraction(1))
         self._shown, self._start = frame, start
-        self.end = start + max((frame.duration or 0) * base or 1 / self._rate, before)
+        self.end = start + max(min((frame.duration or 0) * base, Fraction(_LEAP)) or 1 / self._rate, before)
 
     def finish(self) -> None:
         """Takes what is shown from the last frame on."""
@@ -342,8 +342,8 @@ def outcome(job: dict[str, Any]) -> dict[str, Any]:
     """Does one job: decodes ``path``, with ``picture`` if it names one, to the file ``part``.
 
     Returns:
-      "state", "kept", "dropped" or "broken", with a "reason" of one line where it is not kept, and what is
-      known of the file: "sha256", "seconds", "frames", "still".
+      "state", "kept", "dropped" or "broken", with a "reason" of one line where it is not kept, and what is known of the
+      file: "sha256", "seconds", "frames", "still". "failed" if it is not the file's fault: the disk is full.
     """
     found: dict[str, Any] = {}
     try:
@@ -356,7 +356,6 @@ def outcome(job: dict[str, Any]) -> dict[str, Any]:
             media = sound(job["path"], job["picture"], job["size"])
         else:
             media = video(job["path"], job["size"])
-        media.save(Path(job["part"]))
     except Unpaired as error:
         return found | {"state": "dropped", "reason": str(error)}
     except MemoryError:
@@ -365,6 +364,10 @@ def outcome(job: dict[str, Any]) -> dict[str, Any]:
         said = str(getattr(error, "strerror", "") or error)  # of an OSError without the path
         named = said if type(error) is ValueError else f"{type(error).__name__}: {said}"
         return found | {"state": "broken", "reason": " ".join(named.split())[:200]}
+    try:
+        media.save(Path(job["part"]))
+    except OSError as error:
+        return {"state": "failed", "reason": f"{job['part']} cannot be written ({error.strerror})"}
     return found | {
         "state": "kept",
         "seconds": round(media.seconds, 3),
