@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from xmjax.data.images import decode
+from xmjax.data.images import decode, reduced, whole
 
 ROOT = Path(__file__).parents[2]
 BAD = ROOT.parent / "shared" / "data" / "badinput"
@@ -80,6 +80,19 @@ def test_exif_orientation(kind, orientation, fit):
     data = encode(scene(), kind, exif=exif)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     assert apart(decode(data, 30, fit), decode(encode(upright, "PNG"), 30, fit)) < 3
+
+
+def test_a_whole_picture_keeps_its_shape():
+    image = scene()
+    assert apart(whole(encode(image, "PNG"), 200), image) == 0  # it is never enlarged
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = whole(encode(image, "JPEG", quality=95, exif=exif), 32)
+    assert turned.shape == (48, 32, 3)
+    assert apart(turned, image.resize((48, 32)).transpose(Image.Transpose.ROTATE_270)) < 3
+    assert reduced(np.asarray(image), 32, aspect=2.0).shape == (32, 96, 3)
+    with pytest.raises(ValueError, match="not an image in a known format"):
+        whole(b"nothing", 32)
 
 
 def test_transparency_is_white():
@@ -177,7 +190,7 @@ def test_messages(data, size, fit, message):
 READ_ALL = """
 import json, pathlib, sys
 import numpy as np
-from xmjax.data.images import decode
+from xmjax.data.images import decode, reduced, whole
 
 outcomes = {}
 for path in sorted(pathlib.Path(sys.argv[1]).rglob("*")):

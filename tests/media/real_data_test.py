@@ -1,5 +1,6 @@
 """Tests on real files: what is read of videos is what they hold, and no broken or odd file stops a run."""
 
+import functools
 import json
 import wave
 from collections import Counter
@@ -51,6 +52,11 @@ def test_clips_hold_what_their_files_hold(tmp_path):
     commands.videos(
         str(root), str(out), held_out=str(tmp_path / "held_out.txt"), captions=str(tmp_path / "texts.jsonl"), workers=2
     )
+
+    @functools.cache
+    def whole(name: str) -> decode.Media:
+        return decode.video(str(root / name), 64)
+
     found = {line["file"]: line for line in lines(out / "files.jsonl")}
     known = {line["file"]: line for line in json.loads((root / "clips.json").read_text())}
     assert set(found) == set(known)
@@ -62,12 +68,12 @@ def test_clips_hold_what_their_files_hold(tmp_path):
         assert found[name]["state"] == "kept" and found[name]["frames"] == int(seconds + 0.5), name
         assert found[name]["seconds"] == pytest.approx(seconds, abs=0.05)
         assert found[name]["split"] == ("val" if name.startswith("mdn/") else "train")
-        media = decode.video(str(root / name), 64)
+        media = whole(name)
         assert len(media.audio) == pytest.approx(line["audio_samples_decoded"] / line["audio_rate"] * 16_000, abs=3)
     source = Clips(str(out), image_size=32, captions=False)
     for record in source.read(range(len(source))):
         name, second = record.id.split("@")
-        media = decode.video(str(root / name), 256)
+        media = whole(name)
         own = [k for k, time in enumerate(media.times) if int(second) <= time < int(second) + 10]
         first = centred(media.times[own[len(own) // 2]], 48_000) - media.start
         np.testing.assert_array_equal(record.audio, window(media.audio, first, 48_000))
