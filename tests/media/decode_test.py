@@ -151,3 +151,18 @@ def test_frames_stand_upright(matrix, turned):
     found, aspect = decode._upright(frame, Fraction(2))
     assert found[:, :, 0].tolist() == turned
     assert aspect == (2 if np.shape(turned) == (2, 3) else 0.5)
+
+
+def test_a_frame_with_unknown_side_data_is_turned():
+    class Strange:
+        rotation = -90
+
+        @property
+        def side_data(self):
+            raise ValueError("31 is not a valid Type")
+
+        def to_ndarray(self, format):
+            return np.repeat(np.array([[1, 2, 3], [4, 5, 6]], np.uint8)[:, :, None], 3, 2)
+
+    found, aspect = decode._upright(Strange(), Fraction(2))
+    assert found[:, :, 0].tolist() == [[4, 1], [5, 2], [6, 3]] and aspect == 0.5

@@ -272,7 +272,7 @@ def sound(path: str, picture: str, size: int) -> Media:
 
 def _opened(path: str) -> Any:
     # A playlist may name what lies elsewhere: nothing but files is opened.
-    return av.open(path, options={"protocol_whitelist": "file"})
+    return av.open(path, options={"protocol_whitelist": "file"}, metadata_errors="replace")
 
 
 def _checked(streams: Sequence[Any]) -> Sequence[Any]:
@@ -308,7 +308,12 @@ def _mono(frame: av.AudioFrame) -> np.ndarray:
 def _upright(frame: av.VideoFrame, aspect: Fraction) -> tuple[np.ndarray, float]:
     """A frame turned and mirrored as its file says, uint8 [H, W, 3], and width over height of its pixels."""
     pixels = frame.to_ndarray(format="rgb24")
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # Of a frame with side data of kinds that PyAV does not know it tells the turn alone.
+        turns = round(frame.rotation / 90) % 4
+        pixels = np.ascontiguousarray(np.rot90(pixels, turns))
+        return pixels, float(1 / aspect if turns % 2 else aspect)
     if matrix is None:
         return pixels, float(aspect)
     # x' = a x + c y and y' = b x + d y, in turns of 90 degrees; the last column and row do not matter here.
