@@ -34,9 +34,6 @@ VIDEO_EXCEPTIONS = {
 }
 """Files that a decoder of all their tracks refuses."""
 
-PICTURE_EXCEPTIONS: dict[str, str] = {}
-"""Pictures that are kept, or not, other than Pillow alone does, and why."""
-
 
 def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
@@ -124,8 +121,7 @@ def test_every_bad_picture_is_survived_beside_a_sound(tmp_path):
     found = {line["file"]: line for line in lines(tmp_path / "set" / "files.jsonl")}
     assert set(found) == set(pictures)
     other = {n for n in pictures if (found[n]["state"] == "kept") != known[n]["pillow"].startswith("ok")}
-    explained = set(PICTURE_EXCEPTIONS)
-    assert other == explained, [(n, known[n]["pillow"], found[n]) for n in sorted(other ^ explained)]
+    assert not other, [(n, known[n]["pillow"], found[n]) for n in sorted(other)]
     quarantined = {line["file"] for line in lines(tmp_path / "set" / "quarantine.jsonl")}
     assert quarantined == {name for name in pictures if found[name]["state"] == "broken"}
     source = Clips(str(tmp_path / "set"), image_size=16)
