@@ -3,9 +3,12 @@
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.media.conftest import steady, tone, write_video
+from xmjax.data.clips import Clips
+from xmjax.data.source import Record
 
 pytestmark = pytest.mark.slow
 
@@ -36,9 +39,14 @@ def test_a_killed_preparation_goes_on(folder, whole, launcher, tmp_path):
     run.process.wait()
     assert not (tmp_path / "set" / "card.json").exists()
     assert "of 12 files were decoded before" in launcher.run(*flags, script="prepare")
-    for path in whole.iterdir():
-        if path.name not in ("card.json", "card.md"):  # which show the command
-            assert (tmp_path / "set" / path.name).read_bytes() == path.read_bytes(), path.name
+    assert (tmp_path / "set" / "files.jsonl").read_bytes() == (whole / "files.jsonl").read_bytes()
+    for split in ("train", "val"):
+        ours, theirs = (Clips(str(root), split=split) for root in (tmp_path / "set", whole))
+        assert ours.manifest() == theirs.manifest()
+        for one, other in zip(ours.read(range(len(ours))), theirs.read(range(len(theirs))), strict=True):
+            assert isinstance(one, Record) and isinstance(other, Record) and one.id == other.id
+            np.testing.assert_array_equal(one.image, other.image)
+            np.testing.assert_array_equal(one.audio, other.audio)
     assert "is complete, nothing is left to do" in launcher.run(*flags, script="prepare")
 
 
@@ -52,6 +60,6 @@ def test_a_run_trains_on_it(whole, launcher, tmp_path, workdir):
     )
     launcher.run(*flags, "--config.steps=4", f"--workdir={workdir}")
     scores = workdir.evaluations()["step_4.json"]
-    assert scores["clips/retrieval/audio_to_image/n"] > 0
+    assert scores["playroom/retrieval/audio_to_image/n"] == len(Clips(str(whole), split="val"))
     manifest = workdir.meta(4)["manifest"]["frame_audio"]
     assert manifest["source"] == "clips" and manifest["records"] > 0
