@@ -133,8 +133,11 @@ def abstract_batch():
     class Blank:
         name = "blank"
 
-        def __init__(self, size: int):
-            self.record = Record("0", (Caption("a word", "en"),) * 8, np.zeros((size, size, 3), np.uint8))
+        def __init__(self, model: Any):
+            size, audio = model.image.size, model.audio
+            sound = np.zeros(audio.samples, np.int16) if audio.embedder else None
+            captions = (Caption("a word", "en"),) * 8
+            self.record = Record("0", captions, np.zeros((size, size, 3), np.uint8), audio=sound)
 
         def __len__(self) -> int:
             return 1
@@ -150,7 +153,7 @@ def abstract_batch():
         found = {}
         for name in STREAMS:
             if config.stream(name).source != "none":
-                rows = Stream(config, name, Blank(config.model.image.size), made.get(name, ())).batch([0])
+                rows = Stream(config, name, Blank(config.model), made.get(name, ())).batch([0])
                 struct = partial(jax.ShapeDtypeStruct, sharding=sharding)
                 found[name] = {k: struct((config.batch_size, *v.shape[1:]), v.dtype) for k, v in rows.items()}
         return found

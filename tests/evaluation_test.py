@@ -103,7 +103,7 @@ def test_the_oracle_reads_the_picture():
     own = oracle(items, list(range(len(items))))
     assert own == 1  # only words that the picture decides are asked
     chance = np.mean([1 / len(item.candidates) for item in items])
-    assert oracle(items, derangement(items)) <= chance
+    assert oracle(items, derangement(items)) <= chance + 1e-9
     pair = [item_of("0", "cat"), item_of("1", "dog")]
     assert oracle(pair, [0, 1]) == 1 and oracle(pair, [1, 0]) == 0
     blank = FillItem(pair[0].record, Caption("a cat", "ko"), pair[0].word, pair[0].candidates, 1)
@@ -141,6 +141,9 @@ def test_the_fill_scorer_picks_a_planted_winner(evaluators):
 
         def encode(self, modality, data):
             return Tokens(jnp.zeros((len(rows), 1, 4)), jnp.ones((len(rows), 1), bool), jnp.zeros((len(rows), 1, 2)))
+
+        def reduced(self, modality, tokens):
+            return tokens
 
         def fuse(self, tokens, absent):
             return tokens
