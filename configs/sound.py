@@ -24,8 +24,11 @@ def get_config(arg: str = "") -> ConfigDict:
         audio.seconds = 1.0
     frames.source, frames.sound, frames.captions = "playroom", True, 0
     frames.first_grade, frames.first_share = config.data.first_grade, config.data.first_share
-    config.objectives = ConfigDict({"contrast": options("contrast"), "sound": options("sound")})
-    config.evaluation.names = ("retrieval", "sound")
+    # A map of 4 px or finer, to find in the picture what is heard.
+    image = config.model.image
+    image.patch = min(image.patch, image.size // 8)
+    config.objectives = ConfigDict({n: options(n) for n in ("contrast", "sound", "locate")})
+    config.evaluation.names = ("retrieval", "sound", "localize", "arithmetic", "compose")
     if not smoke:
         config.evaluation.samples = 1000
     return config

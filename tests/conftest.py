@@ -57,6 +57,13 @@ TINY = {
 }
 
 
+SOUND = {
+    "model.audio.embedder": "mel", "model.audio.seconds": 0.25, "model.audio.bands": 16, "model.audio.patch": 8,
+    "model.audio.unimodal_layers": 1, "frame_audio.source": "playroom", "frame_audio.sound": True,
+    "frame_audio.captions": 0,
+}  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def make_config():
     """Function from changes (dotted field -> value; "objectives" replaces them all) to the tiny model's Config."""
@@ -73,6 +80,12 @@ def make_config():
         return config_module.build(values)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def make_sound_config(make_config):
+    """Function from changes to the Config of a tiny model that also has a stream of frames and sounds."""
+    return lambda changes: make_config(SOUND | changes)
 
 
 @pytest.fixture(scope="session")

@@ -141,18 +141,11 @@ def test_losses_are_those_of_the_whole_batch_on_any_number_of_devices(devices):
     assert float(found) == pytest.approx(varied(x, y, 0.2) + simple(y, x, 0.2), abs=1e-5)
 
 
-SOUND = {
-    "model.audio.embedder": "mel", "model.audio.seconds": 0.25, "model.audio.bands": 16, "model.audio.patch": 8,
-    "model.audio.unimodal_layers": 1, "frame_audio.source": "playroom", "frame_audio.sound": True,
-    "frame_audio.captions": 0,
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("loss", ["infonce", "ranking"])
-def test_pictures_learn_from_texts_and_from_sounds_in_one_step(make_config, batch_at, loss):
+def test_pictures_learn_from_texts_and_from_sounds_in_one_step(make_sound_config, batch_at, loss):
     chosen = {"loss": loss, "margin": 0.2, "variable": True}
     both = {"contrast": options("contrast", **chosen), "sound": options("sound", **chosen)}
-    config = make_config(SOUND | {"objectives": both, "batch_size": 4})
+    config = make_sound_config({"objectives": both, "batch_size": 4})
     batch = batch_at(config)
     assert set(batch["frame_audio"]) == {"id", "image", "audio"}  # no text ever comes with a sound
     assert batch["frame_audio"]["audio"].shape == (4, 8000) and batch["frame_audio"]["audio"].dtype == np.uint8

@@ -273,6 +273,7 @@ class EvaluationConfig:
       pool: items that a retrieval query is ranked among.
       batch_size: rows of an evaluation batch.
       beams: texts that are kept while a caption is searched for; 1 writes the likeliest byte after byte.
+      boxes: file with where in pictures what is heard lies, in the form of VGG-SS; the playroom knows it.
       examples: examples of right and of wrong answers that the report shows.
     """
 
@@ -282,6 +283,7 @@ class EvaluationConfig:
     pool: int = 100
     batch_size: int = 100
     beams: int = 1
+    boxes: str = ""
     examples: int = 10
 
 

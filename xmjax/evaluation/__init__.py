@@ -1,11 +1,13 @@
 """Evaluators: one file each, every score beside its oracle and its trivial baselines."""
 
 from xmjax.evaluation.answer import AnswerEvaluator
+from xmjax.evaluation.arithmetic import ArithmeticEvaluator, ComposeEvaluator
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.caption import CaptionEvaluator
 from xmjax.evaluation.dictionary import DictionaryEvaluator
 from xmjax.evaluation.entities import EntitiesEvaluator
 from xmjax.evaluation.fill import FillEvaluator
+from xmjax.evaluation.localize import LocalizeEvaluator
 from xmjax.evaluation.objects import ReductionEvaluator, RelationsEvaluator
 from xmjax.evaluation.pointing import PointingEvaluator
 from xmjax.evaluation.retrieval import RetrievalEvaluator
@@ -15,11 +17,14 @@ from xmjax.evaluation.sound import SoundEvaluator
 __all__ = [
     "EVALUATORS",
     "AnswerEvaluator",
+    "ArithmeticEvaluator",
     "CaptionEvaluator",
+    "ComposeEvaluator",
     "DictionaryEvaluator",
     "EntitiesEvaluator",
     "Evaluator",
     "FillEvaluator",
+    "LocalizeEvaluator",
     "PointingEvaluator",
     "ReductionEvaluator",
     "RelationsEvaluator",

@@ -27,7 +27,7 @@ class RetrievalEvaluator(Evaluator):
         self.captions = [query(record, i) for i, record in enumerate(self.records)]
         self.image = np.stack([image_bytes(record, config.model.image) for record in self.records])
         self.text = np.stack([text_ids(c.text, config.model.text.max_bytes) for c in self.captions])
-        self.run = self.compiled(_towers)
+        self.run = self.compiled(towers)
         truth = [
             np.array([[float(describes(c, r)) for r in self.records[pool]] for c in self.captions[pool]])
             for pool in self.pools
@@ -62,7 +62,8 @@ class RetrievalEvaluator(Evaluator):
         return Report(scores, examples)
 
 
-def _towers(model, image, text):
+def towers(model: Any, image: Array, text: Array) -> tuple[Array, Array]:
+    """Unit vectors of pictures and of texts."""
     return vectors(model, image, "image"), vectors(model, text, "text")
 
 

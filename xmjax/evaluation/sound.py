@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 
+from xmjax.config import Config
 from xmjax.data import playroom
 from xmjax.data.arrays import audio_bytes, image_bytes, text_ids
 from xmjax.data.source import Record
@@ -26,12 +27,7 @@ class SoundEvaluator(Evaluator):
 
     def __init__(self, config, mesh, records):
         super().__init__(config, mesh, records)
-        self.records = []
-        if not config.model.audio.embedder or config.frame_audio.source == "none":
-            return
-        source = open_source(config, dataclasses.replace(config.frame_audio, captions=1), "val")
-        found = source.read(range(min(len(source), config.evaluation.samples)))
-        self.records = [r for r in found if isinstance(r, Record) and r.audio is not None and r.image is not None]
+        self.records = sound_records(config)
         pool = min(config.evaluation.pool, len(self.records))
         self.records = self.records[: len(self.records) // pool * pool] if pool else []
         if not self.records:
@@ -50,6 +46,7 @@ class SoundEvaluator(Evaluator):
             for a, b in itertools.permutations(arrays, 2)
             if "audio" in (a, b)
         }
+        self.mixed = len(self.records) // 2 if "text" in arrays else 0
         self.constant = self._scores({p: np.zeros((len(self.records),) * 2) for p in self.pools}, "/random")
         if all(isinstance(r.truth, playroom.Scene) for r in self.records):
             self.constant |= self._scores(self._truth(), "/oracle")
@@ -82,7 +79,49 @@ class SoundEvaluator(Evaluator):
             return Report(dict.fromkeys(names, 0))
         found = dict(zip(self.arrays, self.run(params, *self.arrays.values()), strict=True))
         scores = self._scores({(a, b): found[a] @ found[b].T for a, b in self.pools}) | self.constant
+        if self.mixed:
+            scores |= mixed_scores(found["text"], found["image"], found["audio"], self.mixed)
         return Report(scores | dict.fromkeys(names, len(self.records)))
+
+
+MIXTURES = tuple(np.linspace(0, 1, 11).tolist())
+"""Shares of sound that are tried in a picture's vector."""
+
+
+def mixed_scores(text: np.ndarray, image: np.ndarray, audio: np.ndarray, half: int) -> Scores:
+    """Pictures found for texts when their sounds are mixed into their vectors (Kim and Yoon, section 4.3).
+
+    The share of sound is chosen on the first ``half`` of the records and tried on the others, a half of the items.
+
+    Args:
+      text, image, audio: unit vectors [N, E] of the records.
+      half: records that choose.
+    """
+
+    def found(share: float, rows: slice) -> Scores:
+        return recalls([text[rows] @ ((1 - share) * image[rows] + share * audio[rows]).T])
+
+    choosing, trying = slice(0, half), slice(half, None)
+    share = max(MIXTURES, key=lambda share: (found(share, choosing)["R@1"], -share))
+    name = "retrieval/text_to_image+audio"
+    scores = {f"{name}/{key}": value for key, value in found(share, trying).items()}
+    scores |= {f"{name}/{key}/image_alone": value for key, value in found(0.0, trying).items()}
+    return scores | {f"{name}/share": share, f"{name}/n": len(text) - half}
+
+
+def sound_records(config: Config, captions: bool = True) -> list[Record]:
+    """Held-out records with a picture and a sound, as many as are scored; none where the run has no sound.
+
+    Args:
+      config: of the run.
+      captions: whether they have captions, which the stream of frames and sounds itself may not have.
+    """
+    if not config.model.audio.embedder or config.frame_audio.source == "none":
+        return []
+    options = dataclasses.replace(config.frame_audio, captions=1) if captions else config.frame_audio
+    source = open_source(config, options, "val")
+    found = source.read(range(min(len(source), config.evaluation.samples)))
+    return [r for r in found if isinstance(r, Record) and r.audio is not None and r.image is not None]
 
 
 def _looks(toy: playroom.Toy) -> str:

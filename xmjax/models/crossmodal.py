@@ -124,6 +124,10 @@ class Crossmodal(nn.Module):
         """The unit vector of tokens that `alone` returned, for retrieval."""
         return self.towers[modality](tokens)
 
+    def units(self, modality: str, tokens: Tokens) -> Float[Array, "B T E"]:
+        """The unit vector that the tower gives each token by itself, for finding where in one modality another is."""
+        return self.towers[modality](tokens, each=True)
+
     def scale(self) -> Float[Array, ""]:
         """Factor of similarities in contrastive losses, at most 100."""
         return jnp.exp(jnp.clip(self.log_scale, 0.0, MAX_LOG_SCALE))
@@ -212,20 +216,21 @@ class Tower(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, tokens: Tokens) -> Float[Array, "B E"]:
+    def __call__(self, tokens: Tokens, each: bool = False) -> Float[Array, "B E"] | Float[Array, "B T E"]:
+        """One vector a row, or with ``each`` one for every token, as if the row were that token alone."""
         c = self.config
         normal = nn.initializers.normal
         query = self.param("query", normal(c.width**-0.5), (c.width, c.heads))
         x = tokens.vectors
-        score = (x @ query.astype(x.dtype)).astype(jnp.float32)
-        score = jnp.where(tokens.valid[..., None], score, -1e9)
-        weight = jax.nn.softmax(score, axis=1).astype(x.dtype)
-        value = rearrange(
-            linear(x, self.param("value", normal(c.width**-0.5), (c.width, c.width))), "b t (n h) -> b t n h", n=c.heads
-        )
-        pooled = rearrange(jnp.einsum("btn,btnh->bnh", weight, value), "b n h -> b (n h)")
-        hidden = jax.nn.gelu(linear(pooled, self.param("hidden", normal(c.width**-0.5), (c.width, c.width))))
-        return unit(linear(pooled + hidden, self.param("out", normal(c.width**-0.5), (c.width, c.embedding))))
+        value = linear(x, self.param("value", normal(c.width**-0.5), (c.width, c.width)))
+        if not each:
+            score = (x @ query.astype(x.dtype)).astype(jnp.float32)
+            score = jnp.where(tokens.valid[..., None], score, -1e9)
+            weight = jax.nn.softmax(score, axis=1).astype(x.dtype)
+            heads = rearrange(value, "b t (n h) -> b t n h", n=c.heads)
+            value = rearrange(jnp.einsum("btn,btnh->bnh", weight, heads), "b n h -> b (n h)")
+        hidden = jax.nn.gelu(linear(value, self.param("hidden", normal(c.width**-0.5), (c.width, c.width))))
+        return unit(linear(value + hidden, self.param("out", normal(c.width**-0.5), (c.width, c.embedding))))
 
 
 class Decoder(nn.Module):

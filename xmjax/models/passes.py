@@ -56,6 +56,10 @@ class Passes:
         """Unit vectors, B rows, or B * C for text."""
         return self._once(("tower", modality), lambda: self.model.tower(modality, self.alone(modality)))
 
+    def units(self, modality: str) -> Float[Array, "R T E"]:
+        """Unit vectors of single tokens."""
+        return self._once(("units", modality), lambda: self.model.units(modality, self.alone(modality)))
+
     def reduced(self, modality: str) -> Tokens:
         """What of the modality's tokens is fused with others."""
         return self._once(("reduced", modality), lambda: self.model.reduced(modality, self.encoded(modality)))

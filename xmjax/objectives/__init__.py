@@ -5,6 +5,7 @@ from xmjax.objectives.base import OBJECTIVES, Objective, Options, features, make
 from xmjax.objectives.caption import Caption
 from xmjax.objectives.contrast import Contrast
 from xmjax.objectives.fill import Fill
+from xmjax.objectives.locate import Locate
 from xmjax.objectives.sense import Sense
 from xmjax.objectives.sound import Sound
 
@@ -14,6 +15,7 @@ __all__ = [
     "Caption",
     "Contrast",
     "Fill",
+    "Locate",
     "Objective",
     "Options",
     "Sense",

@@ -1,12 +1,14 @@
 """Contrast: pooled vectors of what belongs together are near, of everything else in the batch far."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from einops import repeat
 from jaxtyping import Array, Bool, Float
 
+from xmjax.config import Config
 from xmjax.errors import UserError
 from xmjax.objectives import base
 from xmjax.training import flops
@@ -53,11 +55,7 @@ class Contrast(base.Objective):
             raise UserError(f"{field}.variable=True needs a margin, and images on one side")
 
     def flops(self, share):
-        o, model = self.options, self.config.model
-        captions = self.config.stream(o.stream).captions
-        rows = {m: captions if m == "text" else 1 for m in (o.first, o.second)}
-        own = "" if o.stream == "image_text" else f"{o.stream}/"  # another stream's passes are passes of their own
-        return {f"{own}encode/{m}": n * flops.encode(model, m, share if m == "text" else 1.0) for m, n in rows.items()}
+        return encoded_flops(self.config, self.options, share)
 
     def loss(self, passes, rng):
         o = self.options
@@ -81,6 +79,16 @@ class Contrast(base.Objective):
         if not self.options.variable or modality != "image":
             return self.options.margin
         return jnp.repeat(variable_margin(anchors, self.options.margin), columns // len(anchors), 1)
+
+
+def encoded_flops(config: Config, options: Any, share: float) -> dict[str, float]:
+    """Operations of encoding one row of the two modalities of ``options``, by the name of the pass."""
+    captions = config.stream(options.stream).captions
+    rows = {m: captions if m == "text" else 1 for m in (options.first, options.second)}
+    own = "" if options.stream == "image_text" else f"{options.stream}/"  # another stream's passes are its own
+    return {
+        f"{own}encode/{m}": n * flops.encode(config.model, m, share if m == "text" else 1.0) for m, n in rows.items()
+    }
 
 
 def positives(batch, first: str, second: str) -> Bool[Array, "R K"]:

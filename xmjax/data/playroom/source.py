@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from xmjax.data.playroom import language, lexicon, sounds, world
 from xmjax.data.playroom.questions import draw_question
@@ -63,10 +64,7 @@ class Playroom(Source):
             for value in values:
                 if value not in known:
                     raise ValueError(f"playroom: unknown {label} {value!r}; choose from {', '.join(known)}")
-        factors = [factor for factor in range(1, image_size // 32 + 1) if image_size % factor == 0]
-        fitting = [factor for factor in factors if image_size // factor <= 64]
-        if not fitting:
-            raise ValueError(f"playroom: image_size is {image_size}; it must be 32 to 64 pixels or a multiple of that")
+        self._scene_size = scene_size(image_size)
         for label, number in (
             ("captions_per_record", captions_per_record),
             ("questions_per_record", questions_per_record),
@@ -81,7 +79,6 @@ class Playroom(Source):
         self.split = split
         self.grade = grade
         self.image_size = image_size
-        self._enlarge = fitting[0]
         self.languages = tuple(languages)
         self.captions_per_record = captions_per_record
         self.styles = tuple(styles)
@@ -104,7 +101,7 @@ class Playroom(Source):
         if not 0 <= index < self._size:
             return Unreadable(f"{self.split}/{index}", f"index is outside the {self._size} records of the split")
         draws = world.uniforms(np.random.Generator(np.random.PCG64(self._seed + index)))
-        scene = world.sample(draws, self.grade, self.image_size // self._enlarge, heldout=self.split == "heldout")
+        scene = world.sample(draws, self.grade, self._scene_size, heldout=self.split == "heldout")
         audio = None
         if self.seconds:
             rng = np.random.default_rng((self._seed, index))
@@ -126,9 +123,7 @@ class Playroom(Source):
             draw_question(scene, self.languages[number % len(self.languages)], draws)
             for number in range(self.questions_per_record)
         )
-        image = render(scene)
-        if self._enlarge > 1:
-            image = image.repeat(self._enlarge, 0).repeat(self._enlarge, 1)
+        image = picture(scene, self.image_size)
         name = f"{self.split}/{'sound/' if self.seconds else ''}{index}"
         return Record(name, captions, image, audio=audio, truth=scene, questions=asked)
 
@@ -147,3 +142,21 @@ class Playroom(Source):
             **({"seconds": self.seconds} if self.seconds else {}),
             "size": self._size,
         }
+
+
+def scene_size(image_size: int) -> int:
+    """Side in pixels that the scenes of pictures of a size are drawn at: 32 to 64, then enlarged to it.
+
+    Raises:
+      ValueError: no such side divides it.
+    """
+    fitting = [side for side in range(64, 31, -1) if image_size % side == 0]
+    if not fitting:
+        raise ValueError(f"playroom: image_size is {image_size}; it must be 32 to 64 pixels or a multiple of that")
+    return fitting[0]
+
+
+def picture(scene: world.Scene, image_size: int) -> UInt8[np.ndarray, "S S 3"]:
+    """A scene as RGB, every pixel repeated until the side is ``image_size``."""
+    factor = image_size // scene.image_size
+    return render(scene).repeat(factor, 0).repeat(factor, 1)

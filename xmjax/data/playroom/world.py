@@ -5,7 +5,7 @@ does not. So the senses of a homograph are balanced, and no word is likelier tha
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -189,8 +189,13 @@ def sample(draws: Iterator[float], grade: str = "easy", image_size: int = 32, he
     if heldout and count > 1:  # the held-out toy is at any depth and any place
         place = int(next(draws) * count)
         looks[0], looks[place] = looks[place], looks[0]
+    return arrange(draws, looks, grade, image_size)
+
+
+def arrange(draws: Iterator[float], looks: Sequence[tuple[str, str, str]], grade: str, image_size: int) -> Scene:
+    """Draws where toys of given kinds, colours and sizes lie, and what they lie on."""
     solids = [shapes.solid(kind, length(size, image_size)) for kind, _, size in looks]
-    corners, held = (_place if easy else _scatter)(draws, solids, image_size)
+    corners, held = (_scatter if grade == "cluttered" else _place)(draws, solids, image_size)
     toys = tuple(
         Toy(kind, color, size, (y, x, y + height, x + width))
         for (kind, color, size), (y, x), (height, width) in zip(

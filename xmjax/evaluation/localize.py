@@ -1,0 +1,163 @@
+"""Localisation: where in a picture what is heard lies."""
+
+import gzip
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from xmjax.data import playroom
+from xmjax.data.arrays import audio_bytes, image_bytes
+from xmjax.data.source import Record
+from xmjax.errors import UserError
+from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
+from xmjax.evaluation.retrieval import vectors
+from xmjax.evaluation.sound import sound_records
+
+Box = tuple[float, float, float, float]
+
+THRESHOLDS = np.linspace(0, 1, 21)
+"""Overlaps at which the curve of successes is read."""
+
+
+@EVALUATORS.register("localize")
+class LocalizeEvaluator(Evaluator):
+    """Share of sounds whose part of the picture overlaps the truth by half (cIoU@0.5), and the area under all overlaps.
+
+    A map counts where it is above the middle between its least and its greatest value. Of data without boxes, or
+    without sound, nothing is scored.
+    """
+
+    def __init__(self, config, mesh, records):
+        super().__init__(config, mesh, records)
+        known = read_boxes(Path(config.evaluation.boxes)) if config.evaluation.boxes else {}
+        found = [(r, boxes) for r in sound_records(config, captions=False) if (boxes := boxes_of(r, known))]
+        self.records = [record for record, _ in found]
+        if not self.records:
+            return
+        size = config.model.image.size
+        self.truth = [mask(boxes, size) for _, boxes in found]
+        self.arrays = (
+            np.stack([image_bytes(r, config.model.image) for r in self.records]),
+            np.stack([audio_bytes(r) for r in self.records]),
+        )
+        self.run = self.compiled(heat)
+
+    def __call__(self, params):
+        if not self.records:
+            return Report({"localize/n": 0})
+        image, audio = self.arrays
+        size = self.config.model.image.size
+        maps = self.run(params, image, audio)
+        other = self.run(params, image, np.roll(audio, 1, 0))
+        cells = math.isqrt(maps.shape[1])
+        middle = centre(float(np.mean([truth.mean() for truth in self.truth])), size)
+        shown = {
+            "": [above(spread(m, size)) for m in maps],
+            "shuffled_sound": [above(spread(m, size)) for m in other],
+            "oracle": [above(spread(coarse(t, cells), size)) for t in self.truth],
+            "whole_image": [np.ones((size, size), bool)] * len(self.truth),
+            "centre": [middle] * len(self.truth),
+        }
+        overlap = {k: np.array([iou(m, t) for m, t in zip(v, self.truth, strict=True)]) for k, v in shown.items()}
+        scores = {
+            "localize/cIoU@0.5": at_half(overlap[""]),
+            "localize/cIoU@0.5/oracle": at_half(overlap["oracle"]),
+            "localize/AUC": area(overlap[""]),
+            "localize/AUC/oracle": area(overlap["oracle"]),
+            **{f"localize/{name}": at_half(overlap[name]) for name in ("shuffled_sound", "whole_image", "centre")},
+            "localize/n": len(self.truth),
+        }
+        return Report(scores)
+
+
+def heat(model: Any, image: Array, audio: Array) -> Array:
+    """How near each token of a picture is to a sound, cosines [B, T]."""
+    tokens = model.alone("image", model.encode("image", image))
+    return jnp.einsum("bte,be->bt", model.units("image", tokens), vectors(model, audio, "audio"))
+
+
+def spread(values: Float[np.ndarray, " T"], size: int) -> Float[np.ndarray, "S S"]:
+    """A map of square cells, row by row, as one of ``size`` pixels, linear between the middles of cells.
+
+    Raises:
+      UserError: the picture's tokens are no square of cells.
+    """
+    side = math.isqrt(len(values))
+    if side * side != len(values):
+        raise UserError(f"the picture has {len(values)} tokens, which are no square of cells: choose a pixel embedder")
+    return cv2.resize(values.reshape(side, side).astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def above(heat: Float[np.ndarray, "S S"]) -> Bool[np.ndarray, "S S"]:
+    """Where a map is above the middle between its least and its greatest value; nowhere on a constant one."""
+    return heat > (heat.min() + heat.max()) / 2
+
+
+def mask(boxes: Sequence[Box], size: int) -> Bool[np.ndarray, "S S"]:
+    """Pixels whose middle lies in one of several boxes (y0, x0, y1, x1), fractions of the side."""
+    middle = (np.arange(size) + 0.5) / size
+    found = np.zeros((size, size), bool)
+    for y0, x0, y1, x1 in boxes:
+        found |= ((y0 <= middle) & (middle < y1))[:, None] & ((x0 <= middle) & (middle < x1))
+    return found
+
+
+def coarse(truth: Bool[np.ndarray, "S S"], cells: int) -> Float[np.ndarray, " T"]:
+    """The share of each cell that is true: the best that a map of so many cells a side can say."""
+    return cv2.resize(truth.astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA).reshape(-1)
+
+
+def centre(share: float, size: int) -> Bool[np.ndarray, "S S"]:
+    """A square in the middle of the picture that covers this share of it."""
+    edge = (1 - math.sqrt(share)) / 2
+    return mask([(edge, edge, 1 - edge, 1 - edge)], size)
+
+
+def iou(found: Bool[np.ndarray, "S S"], truth: Bool[np.ndarray, "S S"]) -> float:
+    """Intersection over union, 0 where both are empty."""
+    union = np.sum(found | truth)
+    return float(np.sum(found & truth) / union) if union else 0.0
+
+
+def at_half(overlap: Float[np.ndarray, " N"]) -> float:
+    """Share of overlaps of a half and more."""
+    return float(np.mean(overlap >= 0.5))
+
+
+def area(overlap: Float[np.ndarray, " N"]) -> float:
+    """Area under the share of overlaps that reach a threshold, over thresholds from 0 to 1."""
+    return float(np.trapezoid([np.mean(overlap >= t) for t in THRESHOLDS], THRESHOLDS))
+
+
+def boxes_of(record: Record, known: dict[str, list[Box]]) -> list[Box]:
+    """Where what is heard of a record lies: by its truth, or by its id or the name of its file in a list of boxes."""
+    if isinstance(record.truth, playroom.Scene):
+        if record.truth.sounding is None:
+            return []
+        y0, x0, y1, x1 = (edge / record.truth.image_size for edge in record.truth.toys[record.truth.sounding].box)
+        return [(y0, x0, y1, x1)]
+    return known.get(record.id) or known.get(Path(record.id.split("#")[0]).stem, [])
+
+
+def read_boxes(path: Path) -> dict[str, list[Box]]:
+    """A list in the form of VGG-SS: JSON, also gzipped, of {"file", "bbox": [[x0, y0, x1, y1], ...]}, fractions.
+
+    Raises:
+      UserError: it cannot be read, or is of another form.
+    """
+    try:
+        data = path.read_bytes()
+        rows = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
+        return {row["file"]: [(y0, x0, y1, x1) for x0, y0, x1, y1 in row["bbox"]] for row in rows}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"config.evaluation.boxes={path} cannot be read ({error!r}): give a JSON list of "
+            '{"file": NAME, "bbox": [[x0, y0, x1, y1]]}, as VGG-SS has it'
+        ) from error
