@@ -93,11 +93,12 @@ def test_a_wrong_type_is_an_error(field, value, message):
     ("field", "value"),
     [
         ("steps", 0), ("batch_size", 0), ("log_every", 0), ("keep", 0), ("precision", "float16"),
-        ("model.attention", "flash"), ("model.remat", "some"), ("optimizer.name", "sgd"), ("optimizer.decay", "step"),
+        ("model.attention", "flash"), ("model.remat", "some"), ("optimizer.name", "sgd"), ("optimizer.decay", "steps"),
         ("model.heads", 3), ("model.image.patch", 5), ("model.text.downsample", 3), ("optimizer.learning_rate", 0.0),
         ("optimizer.accumulate", 3), ("objectives", {}), ("data.source", "none"), ("data.captions", 0),
         ("frame_audio.captions", -1), ("model.image.max_file_bytes", 4100), ("model.image.file_kernel", 1),
-        ("frame_audio.sound", True), ("model.audio.hop", 0),
+        ("frame_audio.sound", True), ("model.audio.hop", 0), ("evaluation.best", "retrieval/text_to_image/R@1"),
+        ("model.image.weights", "a.npz"), ("optimizer.drop_at", 1.5),
         ("objectives.fill.max_span_bytes", 2000), ("objectives.caption.max_prompt_bytes", 1000),
     ],
 )  # fmt: skip

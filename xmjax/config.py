@@ -77,11 +77,14 @@ class TextConfig:
     """The text half of the model.
 
     Attributes:
-      embedder: registered text embedder: "bytes" or "ngram".
+      embedder: registered text embedder: "bytes", "ngram" or "words".
       max_bytes: bytes of a text; longer ones are cut between characters.
       downsample: bytes a token, for embedders that shorten the sequence.
       ngrams: sizes of the hashed n-grams.
-      buckets: rows of each n-gram table.
+      buckets: rows of each n-gram table, or of the table of words.
+      words: words that are kept of a text, by "words".
+      vectors: width of the table of words.
+      weights: file of word vectors that the table of words begins with, and which are not trained; "" is random.
       unimodal_layers: transformer layers before fusion.
     """
 
@@ -90,6 +93,9 @@ class TextConfig:
     downsample: int = 4
     ngrams: tuple[int, ...] = (2, 3, 4)
     buckets: int = 4096
+    words: int = 16
+    vectors: int = 300
+    weights: str = ""
     unimodal_layers: int = 2
 
 
@@ -98,11 +104,13 @@ class ImageConfig:
     """The image half of the model.
 
     Attributes:
-      embedder: registered image embedder: "pixels" or "file".
+      embedder: registered image embedder: "pixels", "file" or "resnet18".
       size: side of the square image in pixels.
-      patch: side of a token's square in pixels.
+      patch: side of a token's square in pixels; of "resnet18" 8, 16 or, as published, 32.
       table: width of the table that embeds a pixel's byte.
-      stem: width of the first of the overlapping convolutions before the patches; 0 projects patches directly.
+      stem: width of the first of the overlapping convolutions before the patches; 0 projects patches directly. Of
+        "resnet18" the width of its first stage, 64 as published.
+      weights: file of the weights that "resnet18" begins with; "" is random.
       max_file_bytes: length of a file's byte string, for the "file" embedder.
       file_kernel: kernel of the strided convolution over a file's bytes; its stride is half of it.
       unimodal_layers: transformer layers before fusion.
@@ -115,6 +123,7 @@ class ImageConfig:
     patch: int = 8
     table: int = 4
     stem: int = 0
+    weights: str = ""
     max_file_bytes: int = 4096
     file_kernel: int = 32
     unimodal_layers: int = 2
@@ -127,12 +136,14 @@ class AudioConfig:
     """The sound half of the model. Sound is 16-bit PCM at 16 kHz, as bytes.
 
     Attributes:
-      embedder: registered audio embedder: "mel", "frames" or "bytes"; "" is a model without sound.
+      embedder: registered audio embedder: "mel", "frames", "bytes" or "resnet18"; "" is a model without sound.
       seconds: length of a sound.
       window: samples of a frame.
       hop: samples from one frame to the next.
       bands: mel bands.
-      patch: frames of a token, and for "mel" its bands too.
+      patch: frames of a token, and for "mel" and "resnet18" its bands too.
+      stem: width of the first stage of "resnet18", 64 as published.
+      weights: file of the weights that "resnet18" begins with, of pictures; "" is random.
       unimodal_layers: transformer layers before fusion.
     """
 
@@ -142,6 +153,8 @@ class AudioConfig:
     hop: int = 160
     bands: int = 64
     patch: int = 16
+    stem: int = 64
+    weights: str = ""
     unimodal_layers: int = 2
 
     @property
@@ -209,8 +222,9 @@ class OptimizerConfig:
       name: "adamw" or "muon" (matrices by Muon, everything else by AdamW).
       learning_rate: peak of the schedule.
       warmup: steps of linear warm-up.
-      decay: "cosine" to `final`, "linear" to `final`, or "constant".
+      decay: "cosine" to `final`, "linear" to `final`, "step" to `final` at once, or "constant".
       final: last learning rate over the peak.
+      drop_at: share of the steps after which "step" drops.
       weight_decay: decoupled; not applied to vectors, biases, tables and temperatures, nor to what Muon leaves.
       b1: decay of the first moment.
       b2: decay of the second moment.
@@ -224,6 +238,7 @@ class OptimizerConfig:
     warmup: int = 100
     decay: str = "cosine"
     final: float = 0.0
+    drop_at: float = 0.75
     weight_decay: float = 0.05
     b1: float = 0.9
     b2: float = 0.98
@@ -269,6 +284,7 @@ class EvaluationConfig:
     Attributes:
       names: registered evaluators.
       every: steps between evaluations; 0 evaluates at the end only.
+      best: score by which the best checkpoint is kept, such as "retrieval/text_to_image/R@1"; "" keeps the newest only.
       samples: held-out records that each evaluator scores.
       pool: items that a retrieval query is ranked among.
       batch_size: rows of an evaluation batch.
@@ -279,6 +295,7 @@ class EvaluationConfig:
 
     names: tuple[str, ...] = ("fill", "retrieval", "caption")
     every: int = 0
+    best: str = ""
     samples: int = 500
     pool: int = 100
     batch_size: int = 100

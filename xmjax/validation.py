@@ -6,6 +6,9 @@ from xmjax.config import STREAMS, Config
 from xmjax.errors import UserError
 from xmjax.models.objects import METHODS
 
+NETWORKS = ("resnet18", "words")
+"""Embedders that are networks of their own: they need no layers behind them, and can begin with weights of a file."""
+
 
 def validate(config: Config) -> None:
     """Checks the values of a config whose fields have the right types.
@@ -30,6 +33,7 @@ def validate(config: Config) -> None:
         "model.image.patch", "model.image.size", "model.text.downsample", "model.text.max_bytes",
         "model.text.buckets", "model.image.table",
         "model.audio.window", "model.audio.hop", "model.audio.bands", "model.audio.patch",
+        "model.text.words", "model.text.vectors",
     ):  # fmt: skip
         check(_at(config, field) >= 1, field, _at(config, field), "must be at least 1")
     for field in (
@@ -49,7 +53,10 @@ def validate(config: Config) -> None:
     for field in ("data.first_share", "frame_audio.first_share"):
         check(0 <= _at(config, field) <= 1, field, _at(config, field), "must be a share, from 0 to 1")
     one_of("optimizer.name", optimizer.name, "adamw", "muon")
-    one_of("optimizer.decay", optimizer.decay, "cosine", "linear", "constant")
+    one_of("optimizer.decay", optimizer.decay, "cosine", "linear", "step", "constant")
+    check(0 <= optimizer.drop_at <= 1, "optimizer.drop_at", optimizer.drop_at, "must be a share, from 0 to 1")
+    best, every = config.evaluation.best, config.evaluation.every
+    check(not best or every >= 1, "evaluation.best", best, "nothing is compared; set config.evaluation.every too")
     check(model.width % model.heads == 0, "model.heads", model.heads, f"must divide model.width={model.width}")
     image = model.image
     check(image.size % image.patch == 0, "model.image.patch", image.patch, f"must divide image.size={image.size}")
@@ -91,8 +98,8 @@ def validate(config: Config) -> None:
             audio.seconds,
             f"must hold a token of {audio.patch} frames of {audio.window} samples, {audio.hop} apart, at 16 kHz",
         )
-        mel = audio.embedder == "mel"
-        check(not mel or audio.bands % audio.patch == 0, "model.audio.patch", audio.patch, "must divide audio.bands")
+        whole = audio.embedder not in ("mel", "resnet18") or audio.bands % audio.patch == 0
+        check(whole, "model.audio.patch", audio.patch, "must divide audio.bands")
     for field, stream in (("data", config.data), ("frame_audio", config.frame_audio)):
         sounds = not stream.sound or (stream.source == "playroom" and bool(audio.embedder))
         check(sounds, f"{field}.sound", True, "needs source='playroom' and config.model.audio.embedder, such as 'mel'")
@@ -106,15 +113,26 @@ def validate(config: Config) -> None:
         text.downsample,
         f"must divide text.max_bytes={text.max_bytes}",
     )
-    sides = [("text", text.unimodal_layers), ("image", image.unimodal_layers)]
-    sides += [("audio", audio.unimodal_layers)] if audio.embedder else []
-    for modality, layers in sides:
+    for modality, side in (("text", text), ("image", image), *([("audio", audio)] if audio.embedder else [])):
         check(
-            layers + model.fusion_layers >= 1,
+            side.unimodal_layers + model.fusion_layers >= 1 or side.embedder in NETWORKS,
             f"model.{modality}.unimodal_layers",
-            layers,
+            side.unimodal_layers,
             "there is no layer at all; raise it or model.fusion_layers",
         )
+        known = ", ".join(NETWORKS)
+        check(not side.weights or side.embedder in NETWORKS, f"model.{modality}.weights", side.weights,
+              f"config.model.{modality}.embedder={side.embedder!r} takes none; those that do are {known}")  # fmt: skip
+        if side.embedder == "resnet18":
+            field = f"model.{modality}"
+            check(side.patch in (8, 16, 32), f"{field}.patch", side.patch, "of resnet18 it is 8, 16 or 32")
+            two = side.stem >= 8 and side.stem & (side.stem - 1) == 0
+            check(two, f"{field}.stem", side.stem, "of resnet18 it is a power of two from 8 on, 64 as published")
+    if text.embedder == "words":
+        check(not text.unimodal_layers, "model.text.unimodal_layers", text.unimodal_layers,
+              "words pass a convolution in their place; set 0")  # fmt: skip
+        check(not model.association, "model.association", True,
+              "words leave out what is masked; choose another text embedder")  # fmt: skip
     check(optimizer.learning_rate > 0, "optimizer.learning_rate", optimizer.learning_rate, "must be positive")
     check(
         config.batch_size % optimizer.accumulate == 0,

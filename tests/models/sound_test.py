@@ -63,9 +63,10 @@ def test_log_mel_hears_pitch_and_loudness():
     assert mel.min() >= -1 - 1e-6 and mel.max() < 2.5
 
 
-@pytest.mark.parametrize("name", ["mel", "frames", "bytes"])
+@pytest.mark.parametrize("name", ["mel", "frames", "bytes", "resnet18"])
 def test_silence_is_a_state_of_its_own_and_tokens_know_their_time(name):
-    config = dataclasses.replace(CONFIG, audio=dataclasses.replace(AUDIO, embedder=name))
+    patch = 8 if name == "resnet18" else AUDIO.patch
+    config = dataclasses.replace(CONFIG, audio=dataclasses.replace(AUDIO, embedder=name, patch=patch, stem=8))
     module = embedder("audio", name)(config)
     rng = np.random.default_rng(0)
     values = rng.integers(-9000, 9000, (2, config.audio.samples))
@@ -74,7 +75,7 @@ def test_silence_is_a_state_of_its_own_and_tokens_know_their_time(name):
     tokens = jax.jit(module.apply)(params, pcm(values.astype(np.int16)))
     times = config.audio.frames // config.audio.patch
     parts = tokens.vectors.shape[1] // times
-    assert tokens.vectors.shape == (2, times * parts, 16) and parts == (4 if name == "mel" else 1)
+    assert tokens.vectors.shape == (2, times * parts, 16) and parts == {"mel": 4, "resnet18": 2}.get(name, 1)
     spans = np.asarray(tokens.spans[0])
     assert (spans[:, 0] < spans[:, 1]).all() and spans.max() <= config.audio.seconds + 1e-6
     silent = spans[:, 1] <= config.audio.seconds / 2

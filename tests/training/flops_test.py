@@ -26,6 +26,8 @@ CHANGES = {
     "batch_size": 2,
 }
 
+RESNET = {"model.image.embedder": "resnet18", "model.image.stem": 16, "model.image.size": 64, "model.image.patch": 32}
+
 
 def counted(function, *arguments) -> float:
     """XLA's count for a function that is lowered, not compiled."""
@@ -42,9 +44,13 @@ def shapes(config):
         ("text", {}),
         ("text", {"model.text.embedder": "bytes"}),
         ("image", {}),
+        ("text", {"model.text.embedder": "words", "model.text.unimodal_layers": 0}),
         ("image", {"model.image.stem": 32}),
+        *(("image", RESNET | {"model.image.patch": patch}) for patch in (8, 16, 32)),
+        ("image", RESNET | {"model.image.stem": 32, "model.image.unimodal_layers": 0}),
         ("image", {"model.image.embedder": "file", "model.image.max_file_bytes": 512}),
         *(("audio", {"model.audio.embedder": name, "model.audio.seconds": 1.0}) for name in ("mel", "frames", "bytes")),
+        ("audio", {"model.audio.embedder": "resnet18", "model.audio.seconds": 1.0, "model.audio.patch": 32}),
     ],
 )
 def test_encoding_equals_the_compilers_count(make_config, abstract_batch, modality, changes):

@@ -14,9 +14,10 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Integer, UInt8
 
 from xmjax import vocab
-from xmjax.config import ModelConfig
-from xmjax.models import sound
+from xmjax.config import AudioConfig, ImageConfig, ModelConfig
+from xmjax.models import resnet, sound
 from xmjax.models.layers import linear, sincos
+from xmjax.models.word_hash import kept_words
 from xmjax.registry import Registry
 
 
@@ -123,6 +124,42 @@ def hash_ngrams(text: Int[Array, "B L"], n: int, buckets: int) -> Int[Array, "B 
     return (value % jnp.uint32(buckets)).astype(jnp.int32)
 
 
+@EMBEDDERS.register("text/words")
+class WordText(nn.Module):
+    """The first words that are no stop words, by their hashes from a table, then two convolutions over three words.
+
+    How Kim and Yoon prepare texts (Image-Bridged Multimodal Half-Supervised Learning Model, 3.1 and 3.2), from bytes
+    and with hashes in the place of a vocabulary: words that share a bucket share a row. With `weights` the table holds
+    word vectors that stay as they are, as theirs did; else it is learned.
+    """
+
+    config: ModelConfig
+    dtype: jnp.dtype = jnp.dtype("float32")
+
+    @staticmethod
+    def example(config: ModelConfig) -> Integer[Array, "1 L"]:
+        """One row of input, for initialisation."""
+        return jnp.zeros((1, config.text.max_bytes), jnp.uint16)
+
+    @nn.compact
+    def __call__(self, text: Integer[Array, "B L"]) -> Tokens:
+        c, width = self.config.text, self.config.width
+        words = kept_words(text, c.words)
+        table = self.param("table", _normal(1.0), (c.buckets, c.vectors))
+        if c.weights:
+            table = jax.lax.stop_gradient(table)
+        x = table[(words.hashes % jnp.uint32(c.buckets)).astype(jnp.int32)]
+        for layer in range(2):
+            # Padding is zero wherever it is read, so that what a text is padded to does not change its words.
+            x = jnp.where(words.valid[..., None], x, 0).astype(self.dtype)
+            x = jnp.pad(x, ((0, 0), (1, 1), (0, 0)))
+            x = jnp.concatenate([x[:, i : i + c.words] for i in range(3)], -1)
+            kernel = self.param(f"kernel_{layer}", _normal((2 / x.shape[-1]) ** 0.5), (x.shape[-1], width))
+            shift = self.param(f"shift_{layer}", nn.initializers.zeros, (width,))
+            x = jax.nn.relu(linear(x, kernel) + shift.astype(x.dtype))
+        return Tokens(x, words.valid, words.spans)
+
+
 @EMBEDDERS.register("image/pixels")
 class PixelImage(nn.Module):
     """Raw RGB bytes: a table of the byte's value, then patches, or overlapping convolutions that end in patches.
@@ -157,10 +194,15 @@ class PixelImage(nn.Module):
         kernel = self.param("kernel", _normal(x.shape[-1] ** -0.5), (x.shape[-1], c.width))
         x = linear(rearrange(x, "b y x c -> b (y x) c"), kernel)
         x = x + self.param("position", _grid, (side * side, c.width))
-        edge = jnp.arange(side) / side
-        y0, x0 = jnp.meshgrid(edge, edge, indexing="ij")
-        box = jnp.stack([y0, x0, y0 + 1 / side, x0 + 1 / side], -1).reshape(side * side, 4)
-        return Tokens(x, jnp.ones(x.shape[:2], bool), jnp.broadcast_to(box, (x.shape[0], *box.shape)))
+        return Tokens(x, jnp.ones(x.shape[:2], bool), _boxes(x.shape[0], side))
+
+
+def _boxes(batch: int, side: int) -> Float[Array, "B T 4"]:
+    """Squares of a grid, row by row."""
+    edge = jnp.arange(side) / side
+    y0, x0 = jnp.meshgrid(edge, edge, indexing="ij")
+    box = jnp.stack([y0, x0, y0 + 1 / side, x0 + 1 / side], -1).reshape(side * side, 4)
+    return jnp.broadcast_to(box, (batch, *box.shape))
 
 
 def halve(x: Float[Array, "B Y X C"], kernel: Float[Array, "3 3 C F"]) -> Float[Array, "B y x F"]:
@@ -212,6 +254,47 @@ class FileImage(nn.Module):
         x = x + self.param("position", lambda key, shape: sincos(*shape), (x.shape[1], c.width))
         valid = reduce(valid, "b (t k) -> b t", "max", k=stride)
         return Tokens(x, valid, _byte_spans(image.shape[0], x.shape[1], stride))
+
+
+@EMBEDDERS.register("image/resnet18")
+class ResNetImage(nn.Module):
+    """ResNet-18 on the picture, a token for each cell of its last map; see `resnet` for norms and small pictures.
+
+    Cells are given no places: the padding of the convolutions tells them.
+    """
+
+    config: ModelConfig
+    dtype: jnp.dtype = jnp.dtype("float32")
+
+    @staticmethod
+    def example(config: ModelConfig) -> UInt8[Array, "1 Y X 3"]:
+        """One row of input, for initialisation."""
+        return jnp.zeros((1, config.image.size, config.image.size, 3), jnp.uint8)
+
+    @nn.compact
+    def __call__(self, image: UInt8[Array, "B Y X 3"]) -> Tokens:
+        x = (image.astype(jnp.float32) / 255 - jnp.array(resnet.MEAN)) / jnp.array(resnet.DEVIATION)
+        x = _cells(self, x.astype(self.dtype), self.config.image, self.config.width)
+        side = x.shape[1]
+        x = rearrange(x, "b y x d -> b (y x) d")
+        return Tokens(x, jnp.ones(x.shape[:2], bool), _boxes(x.shape[0], side))
+
+
+def _cells(
+    module: nn.Module, picture: Float[Array, "B Y X C"], options: ImageConfig | AudioConfig, width: int
+) -> Float[Array, "B y x D"]:
+    """The last map of a ResNet-18 whose parameters are the module's, projected where it is not as wide as the model."""
+    plan = resnet.convolutions(options.stem, picture.shape[-1], options.patch)
+    p = {}
+    for name, one in plan.items():
+        shape = (one.kernel, one.kernel, one.inputs, one.outputs)
+        p[f"kernel_{name}"] = module.param(f"kernel_{name}", _normal((2 / np.prod(shape[:3])) ** 0.5), shape)
+        p[f"scale_{name}"] = module.param(f"scale_{name}", nn.initializers.ones, shape[3:])
+        p[f"shift_{name}"] = module.param(f"shift_{name}", nn.initializers.zeros, shape[3:])
+    x = resnet.features(p, picture, plan, options.patch, frozen=bool(options.weights))
+    if x.shape[-1] == width:
+        return x
+    return linear(x, module.param("kernel", _normal(x.shape[-1] ** -0.5), (x.shape[-1], width)))
 
 
 def _sound_example(config: ModelConfig) -> UInt8[Array, "1 N"]:
@@ -289,4 +372,21 @@ class ByteAudio(nn.Module):
         x = rearrange(x, "b (t n) k -> b t (n k)", n=size)
         x = linear(x, self.param("kernel", _normal(x.shape[-1] ** -0.5), (x.shape[-1], width)))
         x = x + self.param("position", lambda key, shape: sincos(*shape), (x.shape[1], width))
+        return _sounding(x, audio, self.param("silence", _normal(1.0), (width,)), self.config)
+
+
+@EMBEDDERS.register("audio/resnet18")
+class ResNetAudio(nn.Module):
+    """ResNet-18 on the log-mel spectrogram as a picture of one channel, bands as rows (Palanisamy et al. 2020)."""
+
+    config: ModelConfig
+    dtype: jnp.dtype = jnp.dtype("float32")
+    example = staticmethod(_sound_example)
+
+    @nn.compact
+    def __call__(self, audio: UInt8[Array, "B N"]) -> Tokens:
+        c, width = self.config.audio, self.config.width
+        mel = sound.log_mel(sound.samples(audio), c.window, c.hop, c.bands)[:, : c.frames].astype(self.dtype)
+        x = _cells(self, rearrange(mel, "b t f -> b f t 1"), c, width)
+        x = rearrange(x, "b f t d -> b (t f) d")
         return _sounding(x, audio, self.param("silence", _normal(1.0), (width,)), self.config)

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 import jax
 
 from xmjax import vocab
-from xmjax.config import ModelConfig
+from xmjax.config import AudioConfig, ImageConfig, ModelConfig
+from xmjax.models import resnet
 
 PEAK = {
     "h200": 989e12, "h100": 989e12, "a100": 312e12, "l40s": 362e12, "l40": 181e12, "l4": 121e12,
@@ -45,10 +46,14 @@ def tokens(config: ModelConfig, modality: str) -> int:
     """Tokens that a modality's embedder makes of one row; 0 for modalities that are not counted."""
     image, text = config.image, config.text
     if modality == "text":
+        if text.embedder == "words":
+            return text.words
         return text.max_bytes // (text.downsample if text.embedder == "ngram" else 1)
     if modality == "audio":
         audio = config.audio
-        return audio.frames // audio.patch * (audio.bands // audio.patch if audio.embedder == "mel" else 1)
+        return (
+            audio.frames // audio.patch * (audio.bands // audio.patch if audio.embedder in ("mel", "resnet18") else 1)
+        )
     if modality != "image":
         return 0
     if image.embedder == "file":
@@ -68,12 +73,17 @@ def encode(config: ModelConfig, modality: str, share: float = 1.0) -> float:
     if modality == "text":
         count = tokens(config, "text") * share
         window = 2 * config.text.downsample * width if config.text.embedder == "ngram" else 0
+        window = 3 * (config.text.vectors + width) if config.text.embedder == "words" else window
         return stack(config, config.text.unimodal_layers, count) + 2 * count * window * width
     if modality == "audio":
         audio, count = config.audio, tokens(config, "audio")
         entries = {"mel": audio.patch**2, "frames": audio.patch * audio.bands, "bytes": 8 * audio.patch * audio.hop}
-        filtered = {"mel": audio.window // 2 + 1, "frames": audio.window, "bytes": 0}[audio.embedder]
+        mel = audio.window // 2 + 1
+        filtered = {"mel": mel, "resnet18": mel, "frames": audio.window, "bytes": 0}[audio.embedder]
         filters = 2 * audio.frames * filtered * audio.bands
+        if audio.embedder == "resnet18":
+            cells = _resnet18(audio, 1, audio.bands, audio.frames, count, width)
+            return filters + cells + stack(config, audio.unimodal_layers, count)
         return filters + 2 * count * entries[audio.embedder] * width + stack(config, audio.unimodal_layers, count)
     if modality != "image":
         return 0.0
@@ -81,7 +91,9 @@ def encode(config: ModelConfig, modality: str, share: float = 1.0) -> float:
     if image.embedder == "file":
         return stack(config, image.unimodal_layers, count) + 2 * count * image.file_kernel * max(8, width // 4) * width
     channels, side, embedding = 3.0 * image.table, image.size, 0.0
-    if image.stem:
+    if image.embedder == "resnet18":
+        embedding = _resnet18(image, 3, image.size, image.size, count, width)
+    elif image.stem:
         out = image.stem
         while side > image.size // image.patch:
             side //= 2
@@ -91,6 +103,14 @@ def encode(config: ModelConfig, modality: str, share: float = 1.0) -> float:
     else:
         embedding = 2 * count * image.patch**2 * channels * width
     return embedding + stack(config, image.unimodal_layers, count)
+
+
+def _resnet18(options: ImageConfig | AudioConfig, channels: int, height: int, across: int, count: int, width: int):
+    """ResNet-18 on a picture of this size, with the projection of its ``count`` cells where they are of other width."""
+    plan = resnet.convolutions(options.stem, channels, options.patch)
+    last = 8 * options.stem
+    projection = count * last * width if last != width else 0
+    return 2.0 * (resnet.multiply_adds(plan, height, across, options.patch) + projection)
 
 
 def total(passes: Iterable[Mapping[str, float]]) -> float:

@@ -11,12 +11,15 @@ NOT_DECAYED = ("norm", "table", "ngram", "position", "log_scale", "bias", "absen
 
 
 def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """Linear warm-up to the peak, then decay to ``final`` of it at the last step."""
+    """Linear warm-up to the peak, then decay to ``final`` of it at the last step, or at once at ``drop_at``."""
     warmup = min(config.warmup, max(1, steps - 1))
     rest, peak, final = steps - warmup, config.learning_rate, config.final * config.learning_rate
     decays = {
         "cosine": lambda: optax.cosine_decay_schedule(peak, rest, config.final),
         "linear": lambda: optax.linear_schedule(peak, final, rest),
+        "step": lambda: optax.piecewise_constant_schedule(
+            peak, {max(0, round(config.drop_at * steps) - warmup): config.final}
+        ),
         "constant": lambda: optax.constant_schedule(peak),
     }
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), decays[config.decay]()], [warmup])
@@ -51,7 +54,7 @@ def muon_dimensions(params: Any) -> Any:
         scope, _, last = name.rpartition("_")
         if scope in ("attention", "cross", "mlp") and last in stacked:
             return optax.contrib.MuonDimensionNumbers(*stacked[last])
-        if name.startswith("stem") or name in ("kernel", "value", "hidden", "out"):
+        if name.startswith(("stem", "kernel_")) or name in ("kernel", "value", "hidden", "out"):
             return optax.contrib.MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), (leaf.ndim - 1,))
         return None
 
