@@ -234,12 +234,14 @@ def test_without_a_gradient_only_decayed_matrices_move(make_config, tiny_state, 
     assert moved["decoder"]["stack"]["mlp_up"] and not moved["embedders_image"]["position"] and not moved["log_scale"]
 
 
-@pytest.mark.parametrize("decay", ["cosine", "linear", "constant"])
+@pytest.mark.parametrize("decay", ["cosine", "linear", "step", "constant"])
 def test_the_schedule(make_config, decay):
     c = make_config(
         {"optimizer.decay": decay, "optimizer.warmup": 10, "optimizer.learning_rate": 2.0, "optimizer.final": 0.1}
     )
     rate = optimizer.schedule(c.optimizer, 110)
     assert [float(rate(s)) for s in (0, 5, 10)] == pytest.approx([0, 1, 2])
-    middle, last = {"cosine": (1.1, 0.2), "linear": (1.1, 0.2), "constant": (2, 2)}[decay]
+    middle, last = {"cosine": (1.1, 0.2), "linear": (1.1, 0.2), "step": (2, 0.2), "constant": (2, 2)}[decay]
     assert [float(rate(60)), float(rate(110))] == pytest.approx([middle, last], rel=1e-5)
+    if decay == "step":  # at three quarters of all steps, whatever the warm-up
+        assert [float(rate(s)) for s in (81, 82)] == pytest.approx([2, 0.2])

@@ -1,0 +1,245 @@
+"""What a run begins with from files: weights of ResNet-18 trained on ImageNet, and word vectors.
+
+Files are read once, before the first step; a run that goes on has everything in its checkpoint.
+"""
+
+import json
+import math
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_dtypes
+import numpy as np
+
+from xmjax import files
+from xmjax.config import AudioConfig, Config, ImageConfig, ModelConfig, TextConfig
+from xmjax.errors import UserError
+from xmjax.models import resnet
+from xmjax.models.word_hash import STOPWORDS, hash_word, one_word
+
+Arrays = dict[str, np.ndarray]
+Report = dict[str, Any]
+
+SAFETENSORS = {
+    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "I64": np.int64,
+    "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_,
+}  # fmt: skip
+"""Names of types in a .safetensors file."""
+
+
+def read(config: ModelConfig, params: Mapping[str, Any]) -> tuple[Arrays, Report]:
+    """What the files that a config names have for its model.
+
+    Args:
+      config: of the model.
+      params: its parameters, or their shapes.
+
+    Returns:
+      Arrays by the path of the parameter that they replace, and a report by modality: the "file"; parameters "loaded"
+      from it and "missing" in it; what of it is "unused"; and what was "reshaped", and how.
+
+    Raises:
+      UserError: a file is missing, damaged, of an unknown format or of another model.
+    """
+    arrays: Arrays = {}
+    report: Report = {}
+    for modality, options in config.modalities.items():
+        if not getattr(options, "weights", ""):
+            continue
+        field, scope = f"config.model.{modality}.weights={options.weights}", f"embedders_{modality}"
+        if not Path(options.weights).expanduser().is_file():
+            raise UserError(f"{field}: there is no such file; give the path of one, or leave it out to begin at random")
+        path = Path(options.weights).expanduser()
+        load = _words if isinstance(options, TextConfig) else _resnet18
+        shapes = {name: tuple(leaf.shape) for name, leaf in params[scope].items()}
+        found, told = load(path, field, options, shapes)
+        arrays |= {f"{scope}/{name}": array for name, array in found.items()}
+        told |= {"loaded": sorted(found), "missing": sorted(shapes.keys() - found.keys())}
+        report[modality] = {"file": options.weights} | told
+    return arrays, report
+
+
+def placed(params: Any, arrays: Arrays) -> Any:
+    """The parameters with what was read in the place of what was drawn, on the same devices."""
+
+    def one(path: Any, leaf: jax.Array) -> jax.Array:
+        array = arrays.get(jax.tree_util.keystr(path, simple=True, separator="/"))
+        if array is None:
+            return leaf
+        return jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda index: array[index].astype(leaf.dtype))
+
+    return jax.tree_util.tree_map_with_path(one, params)
+
+
+def begin(config: Config, state: Any, workdir: Path) -> Any:
+    """A first state with the weights of the files that the config names; tells what they were and writes weights.json.
+
+    Raises:
+      UserError: see `read`.
+    """
+    arrays, report = read(config.model, state.params)
+    if not report:
+        return state
+    if jax.process_index() == 0:
+        files.write(workdir / "weights.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        for modality, told in report.items():
+            print(f"{modality} begins with {summary(told)}", flush=True)
+    ema = None if state.ema is None else placed(state.ema, arrays)
+    return state.replace(params=placed(state.params, arrays), ema=ema)
+
+
+def summary(told: Mapping[str, Any]) -> str:
+    """One line on one file."""
+
+    def counted(what: str) -> str:
+        names = told[what]
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        return f"{len(names)} {what}{f' ({shown})' if names and what != 'loaded' else ''}"
+
+    return f"{told['file']}: " + "; ".join(counted(what) for what in ("loaded", "missing", "unused", "reshaped"))
+
+
+def _resnet18(
+    path: Path, field: str, options: ImageConfig | AudioConfig, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[Arrays, Report]:
+    """ResNet-18 by the names of torchvision's and timm's state dicts, batch norms folded into scale and shift."""
+    given = read_arrays(path, field)
+    channels = shapes["kernel_stem"][2]
+    found: Arrays = {}
+    reshaped: list[str] = []
+    used: set[str] = set()
+    for name in resnet.convolutions(options.stem, channels, options.patch):
+        convolution, norm = _names(name)
+        if f"{convolution}.weight" in given:
+            used.add(f"{convolution}.weight")
+            kernel = given[f"{convolution}.weight"].astype(np.float32)
+            if kernel.ndim == 4 and kernel.shape[1] == 3 and name == "stem" and channels == 1:
+                kernel = kernel.mean(1, keepdims=True)
+                reshaped.append(f"{convolution}.weight: averaged over its 3 channels")
+            found[f"kernel_{name}"] = kernel.transpose(2, 3, 1, 0) if kernel.ndim == 4 else kernel
+        parts = [f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+        if all(part in given for part in parts):
+            used.update(parts)
+            found[f"scale_{name}"], found[f"shift_{name}"] = folded(*(given[p].astype(np.float32) for p in parts))
+    if not found:
+        raise UserError(
+            f"{field}: has no array named as in torchvision's or timm's ResNet-18, such as layer1.0.conv1.weight, but "
+            f"{', '.join(sorted(given)[:3]) or 'none at all'}; save the state dict of such a model"
+        )
+    for name, array in found.items():
+        if array.shape != shapes[name]:
+            raise UserError(
+                f"{field}: {name} has shape {array.shape} there and {shapes[name]} here; give a ResNet-18 with "
+                f"{options.stem} channels in its first stage (stem)"
+            )
+    return found, {"unused": sorted(given.keys() - used), "reshaped": reshaped}
+
+
+def folded(
+    weight: np.ndarray, bias: np.ndarray, mean: np.ndarray, variance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and shift that do what a batch norm does with these statistics."""
+    scale = weight / np.sqrt(variance + np.float32(resnet.EPSILON))
+    return scale, bias - mean * scale
+
+
+def _names(name: str) -> tuple[str, str]:
+    """The convolution and its norm in torchvision's and timm's state dicts."""
+    if name == "stem":
+        return "conv1", "bn1"
+    stage, block, place = name.split("_")
+    layer = f"layer{stage}.{block}"
+    if place == "skip":
+        return f"{layer}.downsample.0", f"{layer}.downsample.1"
+    return f"{layer}.conv{place}", f"{layer}.bn{place}"
+
+
+def read_arrays(path: Path, field: str) -> Arrays:
+    """The arrays of a .safetensors or .npz file by their names.
+
+    Raises:
+      UserError: the file is of neither format, or damaged.
+    """
+    if path.suffix not in (".safetensors", ".npz"):
+        raise UserError(f"{field}: unknown format {path.suffix!r}; save the arrays as .safetensors or .npz")
+    try:
+        if path.suffix == ".safetensors":
+            return _read_safetensors(path.read_bytes())
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(archive)
+    except (ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile, OSError) as error:
+        raise UserError(f"{field}: cannot be read as {path.suffix} ({error}); fetch or save it again") from error
+
+
+def _read_safetensors(data: bytes) -> Arrays:
+    """A length of eight bytes, a header in JSON (type, shape and place of every array), and the arrays themselves."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    if len(data) < 8 or len(data) < end:
+        raise ValueError("it ends within its header")
+    arrays = {}
+    for name, about in json.loads(data[8:end]).items():
+        if name == "__metadata__":
+            continue
+        dtype, shape = np.dtype(SAFETENSORS[about["dtype"]]), tuple(about["shape"])
+        start, stop = (end + offset for offset in about["data_offsets"])
+        if stop > len(data) or stop - start != dtype.itemsize * math.prod(shape):
+            raise ValueError(f"array {name} is not all there")
+        arrays[name] = np.frombuffer(data[start:stop], dtype).reshape(shape)
+    return arrays
+
+
+def _words(path: Path, field: str, options: TextConfig, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Arrays, Report]:
+    """Rows of the table of words; a row that no word of the file falls to is zero.
+
+    The file's words are in the order of their frequency: of several that share a row the first counts, those in small
+    letters before others, and not more words are read than there are rows.
+    """
+    words, vectors = _read_word2vec(path, field, options.buckets)
+    if vectors.shape[1] != options.vectors:
+        raise UserError(f"{field}: has vectors of {vectors.shape[1]}; set config.model.text.vectors={vectors.shape[1]}")
+    table = np.zeros(shapes["table"], np.float32)
+    filled, phrases, stopped, shared = set(), 0, 0, 0
+    for i in sorted(range(len(words)), key=lambda i: words[i] != words[i].lower()):
+        word = one_word(words[i])
+        if not word or word.decode() in STOPWORDS:
+            phrases, stopped = phrases + (not word), stopped + bool(word)
+            continue
+        row = hash_word(word) % options.buckets
+        if row in filled:
+            shared += 1
+            continue
+        filled.add(row)
+        table[row] = vectors[i]
+    if not filled:
+        raise UserError(f"{field}: none of its {len(words)} entries is a word; give vectors of words")
+    unused = [
+        f"{count} {what}"
+        for count, what in (
+            (phrases, "entries that are not one word"),
+            (stopped, "stop words"),
+            (shared, "words whose row another has"),
+        )
+        if count
+    ]
+    return {"table": table}, {"unused": unused, "reshaped": [], "rows": len(filled), "words": len(words)}
+
+
+def _read_word2vec(path: Path, field: str, limit: int) -> tuple[list[str], np.ndarray]:
+    """The first words of a file in word2vec's binary (.bin) or text format (.txt, .vec), which may be gzipped."""
+    kind = Path(path.name.removesuffix(".gz")).suffix
+    if kind not in (".bin", ".txt", ".vec"):
+        raise UserError(f"{field}: unknown format {path.suffix!r}; give word2vec's .bin, or .txt or .vec as text")
+    try:
+        from gensim.models import KeyedVectors
+    except ImportError:
+        raise UserError(f'{field}: reading it takes the library gensim: pip install -e ".[vectors]"') from None
+    try:
+        read = KeyedVectors.load_word2vec_format(
+            str(path), binary=kind == ".bin", limit=limit, unicode_errors="replace", datatype=np.float32
+        )
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"{field}: cannot be read as word2vec's {kind} ({error}); fetch or save it again") from error
+    return list(read.index_to_key), np.asarray(read.vectors, np.float32)
