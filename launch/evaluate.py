@@ -1,4 +1,4 @@
-"""Evaluates a checkpoint: python launch/evaluate.py --workdir=DIR [--step=N] [--only=fill,retrieval]
+"""Evaluates a checkpoint: python launch/evaluate.py --workdir=DIR [--step=N|best] [--only=fill,retrieval]
 
 ... --set=data.grade=cluttered --name=cluttered                     on other data than the run's, of the same kind
 ... --set=data.source=stamps --set=data.root=DIR --name=stamps      on another data set
@@ -12,10 +12,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from absl import flags
 
 from xmjax import cli, report
-from xmjax.inference import evaluate
+from xmjax.inference import evaluate, read_step
 
 flags.DEFINE_string("workdir", None, "of the run", required=True)
-flags.DEFINE_integer("step", None, "checkpoint to evaluate; default the newest")
+flags.DEFINE_string("step", None, "checkpoint to evaluate, a number or best; default the newest")
 flags.DEFINE_list("only", [], "evaluators to run; default those of the run's config")
 flags.DEFINE_multi_string(
     "set", [], "field of data, evaluation or objectives that this evaluation changes: FIELD=VALUE"
@@ -26,7 +26,8 @@ flags.DEFINE_string("name", "", "of an evaluation with --set, whose scores go to
 def main() -> int:
     """Evaluates, writes eval/step_<n>.json and the report, and shows the table."""
     workdir, options = Path(flags.FLAGS.workdir), flags.FLAGS
-    scores = evaluate(workdir, options.step, tuple(options.only), tuple(options.set), options.name)
+    step = read_step(options.step)
+    scores = evaluate(workdir, step, tuple(options.only), tuple(options.set), options.name)
     print(report.summary(scores, options.name or workdir.name))
     if not options.name:
         print(f"report: {report.write(workdir)}")

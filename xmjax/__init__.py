@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(workdir: str | os.PathLike[str], step: int | None = None) -> Model:
+def load(workdir: str | os.PathLike[str], step: int | str | None = None) -> Model:
     """A trained model that can be used: it embeds, fills in and describes; see `xmjax.model_api.Model`.
 
     Args:
       workdir: of a pretraining run.
-      step: of the checkpoint; default the newest.
+      step: of the checkpoint, or "best"; default the newest.
 
     Raises:
       UserError: there is no run, or no such checkpoint.

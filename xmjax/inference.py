@@ -44,8 +44,21 @@ def read_config(workdir: Path) -> Config:
     return config_module.build({key: value for key, value in values.items() if key not in about})
 
 
-def restore(workdir: Path, config: Config, mesh: jax.sharding.Mesh, step: int | None = None) -> tuple[State, int]:
-    """The state of a checkpoint, by default the newest, on any mesh.
+def read_step(text: str | None) -> int | str | None:
+    """What --step says: a number, "best", or nothing.
+
+    Raises:
+      UserError: it says something else.
+    """
+    if text is None or text == "best":
+        return text
+    if not text.isdecimal():
+        raise UserError(f"--step={text!r}: give the number of a step, or best")
+    return int(text)
+
+
+def restore(workdir: Path, config: Config, mesh: jax.sharding.Mesh, step: int | str | None = None) -> tuple[State, int]:
+    """The state of a checkpoint, by default the newest, or of the "best", on any mesh.
 
     Raises:
       UserError: there is no such checkpoint, or it is damaged or of another version.
@@ -55,6 +68,8 @@ def restore(workdir: Path, config: Config, mesh: jax.sharding.Mesh, step: int | 
         raise UserError(f"{workdir} has no checkpoint; launch/pretrain.py writes one with the same --workdir")
     with contextlib.closing(Checkpoints(directory, config.keep, read_only=True)) as saved:
         steps = saved.steps()
+        if step == "best" and (step := saved.best()) is None:
+            raise UserError(f"{workdir} has no best checkpoint; train with --config.evaluation.best, or give a step")
         wanted = step if step is not None else (steps[-1] if steps else None)
         if wanted not in steps:
             there = f"complete ones are of steps {', '.join(map(str, steps))}" if steps else "none is complete yet"
@@ -71,7 +86,7 @@ def restore(workdir: Path, config: Config, mesh: jax.sharding.Mesh, step: int | 
 
 def evaluate(
     workdir: Path,
-    step: int | None = None,
+    step: int | str | None = None,
     only: Sequence[str] = (),
     changes: Sequence[str] = (),
     name: str = "",
@@ -80,7 +95,7 @@ def evaluate(
 
     Args:
       workdir: of the run.
-      step: of the checkpoint; default the newest.
+      step: of the checkpoint, or "best"; default the newest.
       only: evaluators to run; their scores replace those in the file, others stay.
       changes: "field=value" of the run's config that this evaluation changes: other data, other questions.
       name: of an evaluation with changes, whose file is eval/step_<n>.<name>.json, so that the run's own stays.

@@ -72,7 +72,7 @@ class Found(NamedTuple):
     shares: Float[np.ndarray, "K M"]
 
 
-def load(workdir: str | os.PathLike[str], step: int | None = None) -> "Model":
+def load(workdir: str | os.PathLike[str], step: int | str | None = None) -> "Model":
     """The model of a checkpoint on the first device; see `xmjax.load`."""
     path = Path(workdir).expanduser()
     config = inference.read_config(path)

@@ -18,6 +18,7 @@ from absl import flags
 import xmjax
 from xmjax import inputs
 from xmjax.errors import UserError
+from xmjax.inference import read_step
 from xmjax.lexicon import open_dictionary
 from xmjax.model_api import Model
 from xmjax.pictures import draw_association, draw_objects, nearest
@@ -168,7 +169,7 @@ def _pixels(model: Model, image: str) -> np.ndarray:
 def define_flags() -> None:
     """Defines --workdir, --step, --input, --output, --json and a flag for every field of every command."""
     flags.DEFINE_string("workdir", None, "of the run", required=True)
-    flags.DEFINE_integer("step", None, "checkpoint to use; default the newest")
+    flags.DEFINE_string("step", None, "checkpoint to use, a number or best; default the newest")
     flags.DEFINE_string("input", None, "JSONL file with one question a line, in the place of flags")
     flags.DEFINE_string("output", None, "file of the answers, as JSON lines; default the screen")
     flags.DEFINE_bool("json", False, "answer in JSON")
@@ -194,7 +195,7 @@ def run(name: str = "") -> int:
     given = {field: options[field].value for field in FIELDS if options[field].value is not None}
     if options.input is None:
         _check(name, given, "--")
-        model = xmjax.load(options.workdir, options.step)
+        model = xmjax.load(options.workdir, read_step(options.step))
         with _opened(options.output) as output:
             answer = command(model, **given)
             whole = options.json or options.output is not None
@@ -205,7 +206,7 @@ def run(name: str = "") -> int:
     lines = _lines(Path(options.input))
     if options.output is not None and Path(options.output).resolve() == Path(options.input).resolve():
         raise UserError(f"--output={options.output} is the input too: give another file")
-    model = xmjax.load(options.workdir, options.step)
+    model = xmjax.load(options.workdir, read_step(options.step))
     failed = 0
     with _opened(options.output) as output:
         for number, line in lines:

@@ -89,6 +89,11 @@ def unit_of(key: str) -> str:
     return _UNITS.get(parts[-2] if parts[-1] in _REFERENCES and len(parts) > 1 else parts[-1], "%")
 
 
+def lower_is_better(key: str) -> bool:
+    """Whether a score improves as it falls: ranks and bits do, shares rise."""
+    return unit_of(key) != "%"
+
+
 def format_value(value: float, unit: str) -> str:
     """A number as people read it: fractions as percent, ranks with one digit, bits with three."""
     if not math.isfinite(value):

@@ -123,8 +123,8 @@ def validate(config: Config) -> None:
         known = ", ".join(NETWORKS)
         check(not side.weights or side.embedder in NETWORKS, f"model.{modality}.weights", side.weights,
               f"config.model.{modality}.embedder={side.embedder!r} takes none; those that do are {known}")  # fmt: skip
+    for field, side in (("model.image", image), ("model.audio", audio)):
         if side.embedder == "resnet18":
-            field = f"model.{modality}"
             check(side.patch in (8, 16, 32), f"{field}.patch", side.patch, "of resnet18 it is 8, 16 or 32")
             two = side.stem >= 8 and side.stem & (side.stem - 1) == 0
             check(two, f"{field}.stem", side.stem, "of resnet18 it is a power of two from 8 on, 64 as published")

@@ -237,6 +237,7 @@ PREDICT = {
     "unknown language": (["caption", "--image={png}", "--lang=fr"], ("unknown language 'fr'", "en, ko")),
     "unknown method": (["caption", "--image={png}", "--method=bean"], ("'bean'", "did you mean 'beam'")),
     "not a number": (["caption", "--image={png}", "--n=two"], ("--n", "'two'")),
+    "no best checkpoint": (["embed", "--text=a", "--step=best"], ("no best checkpoint", "--config.evaluation.best")),
     "no checkpoint of the step": (["embed", "--text=a", "--step=9"], ("no checkpoint of step 9", "8, 12")),
     "no file of questions": (["fill", "--input=/nowhere.jsonl"], ("/nowhere.jsonl", "cannot be read", "JSONL")),
     "no questions": (["fill", "--input={empty}"], ("empty.jsonl has no lines", "one JSON object a line")),

@@ -74,6 +74,48 @@ def test_the_newest_are_kept_and_a_step_can_be_written_again(tmp_path, config, s
     saved.close()
 
 
+RECALL, RANK = "retrieval/text_to_image/R@1", "retrieval/text_to_image/MedR"
+
+
+@pytest.mark.parametrize(("name", "sign"), [(RECALL, 1.0), (RANK, -1.0)])
+def test_the_best_is_kept_beside_the_newest_and_found_after_a_restart(tmp_path, config, states, name, sign):
+    def save(saved: Checkpoints, step: int, value: float | None = None) -> bool:
+        score = {} if value is None else {name: value}
+        improves = saved.improves(score)
+        saved.save(step, states[1], meta(config, {}, {}, {}), score)
+        assert saved.improves(score) is False  # also while it is being written
+        saved.wait()
+        return improves
+
+    saved = Checkpoints(tmp_path, keep=2, best=name)
+    assert saved.best() is None and not saved.improves({})
+    assert [save(saved, 1, sign * 1), save(saved, 2, sign * 5), save(saved, 3, sign * 4), save(saved, 4)] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    assert save(saved, 5, float("nan")) is False
+    assert saved.steps() == [2, 4, 5] and saved.best() == 2
+    saved.close()
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == [2, 4, 5]
+    saved = Checkpoints(tmp_path, keep=2, best=name)  # another process goes on
+    assert saved.steps() == [2, 4, 5] and saved.best() == 2
+    assert [save(saved, 6, sign * 3), save(saved, 7, sign * 4.5)] == [False, False]
+    assert saved.steps() == [2, 6, 7]
+    assert [save(saved, 8, sign * 6), save(saved, 9), save(saved, 10)] == [True, False, False]
+    saved.close()
+    reader = Checkpoints(tmp_path, keep=2, read_only=True)
+    assert reader.steps() == [8, 9, 10] and reader.best() == 8 and reader.meta(8)["clock"] == {}
+    reader.close()
+
+
+def test_without_a_score_there_is_no_best(tmp_path, config, states):
+    saved = Checkpoints(tmp_path, keep=1)
+    for step in (1, 2):
+        saved.save(step, states[1], meta(config, {}, {}, {}))
+        saved.wait()
+    assert saved.best() is None and saved.steps() == [2]
+    saved.close()
+
+
 def test_a_reader_leaves_unfinished_checkpoints_alone(tmp_path, config, states):
     saved = Checkpoints(tmp_path, keep=2)
     saved.save(1, states[1], meta(config, {}, {}, {}))

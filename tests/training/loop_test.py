@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xmjax import sharding
+from xmjax import inference, sharding
 from xmjax.errors import UserError
 from xmjax.objectives import OBJECTIVES, Objective
 from xmjax.objectives import base as objectives
@@ -150,6 +150,76 @@ def test_an_error_in_the_loop_closes_everything(make_config, tmp_path, monkeypat
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
     with contextlib.closing(Checkpoints(tmp_path / "checkpoints", 2, read_only=True)) as saved:
         assert saved.steps() == [2, 4]
+
+
+@pytest.mark.slow
+def test_the_best_survives_later_checkpoints_and_a_resume(make_config, tmp_path, monkeypatch):
+    """Scores rise until step 4 and fall from then on; the run stops after step 6 and goes on."""
+    config = make_config({
+        "steps": 10, "save_every": 3, "keep": 1, "mesh.data": 8, "evaluation.names": (), "evaluation.every": 2,
+        "evaluation.best": "MedR",
+    })  # fmt: skip
+    monkeypatch.setattr(loop.Evaluation, "__call__", lambda self, state, step: {"x/MedR": 10.0 + abs(step - 4)})
+    monkeypatch.setattr(loop.Evaluation, "_name", "x", raising=False)
+    place, count = loop.sharding.place, []
+
+    def failing(*arguments):
+        count.append(1)
+        if len(count) == 8:
+            raise UserError("the data are gone")
+        return place(*arguments)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(loop.sharding, "place", failing)
+        with pytest.raises(UserError, match="the data are gone"):
+            loop.train(config, tmp_path)
+
+    def saved() -> tuple[list[int], int | None]:
+        with contextlib.closing(Checkpoints(tmp_path / "checkpoints", 1, read_only=True)) as checkpoints:
+            return checkpoints.steps(), checkpoints.best()
+
+    assert saved() == ([4, 6], 4)
+    loop.train(config, tmp_path)
+    assert saved() == ([4, 10], 4)
+    mesh = sharding.make_mesh(config.mesh)
+    assert inference.restore(tmp_path, config, mesh, "best")[1] == 4
+    assert inference.restore(tmp_path, config, mesh)[1] == 10
+    wrong = make_config({"evaluation.every": 2, "evaluation.best": "MdeR", "mesh.data": 8, "steps": 2})
+    with pytest.raises(UserError, match=r"evaluation\.best='MdeR' is no score of this run: did you mean"):
+        loop.train(wrong, tmp_path / "wrong")
+
+
+@pytest.mark.slow
+def test_weights_of_files_are_read_before_the_first_step_and_never_again(make_config, tmp_path, monkeypatch, capsys):
+    config = make_config({
+        "steps": 6, "save_every": 2, "mesh.data": 8, "evaluation.names": (), "log_every": 1,
+        "optimizer.learning_rate": 1e-9, "optimizer.weight_decay": 0.0,
+    })  # fmt: skip
+    asked, place = [], loop.sharding.place
+
+    def read(model, params):
+        asked.append(1)
+        table = params["towers_text"]["query"]
+        told = {"file": "a.npz", "loaded": ["query"], "missing": ["out"], "unused": [], "reshaped": []}
+        return {"towers_text/query": np.full(table.shape, 7, np.float32)}, {"text": told}
+
+    def failing(*arguments):
+        if len(lines(tmp_path)) == 4 and len(asked) == 1:
+            asked.append(0)
+            raise UserError("the data are gone")
+        return place(*arguments)
+
+    monkeypatch.setattr(loop.weights, "read", read)
+    monkeypatch.setattr(loop.sharding, "place", failing)
+    with pytest.raises(UserError, match="the data are gone"):
+        loop.train(config, tmp_path)
+    assert "text begins with a.npz: 1 loaded; 1 missing (out); 0 unused; 0 reshaped" in capsys.readouterr().out
+    loop.train(config, tmp_path)
+    assert asked == [1, 0] and "begins with" not in capsys.readouterr().out
+    assert json.loads((tmp_path / "weights.json").read_text())["text"]["loaded"] == ["query"]
+    state, step = inference.restore(tmp_path, config, sharding.make_mesh(config.mesh))
+    assert step == 6
+    np.testing.assert_allclose(state.params["towers_text"]["query"], 7, atol=1e-5)
 
 
 def _recorded(method, closed, name):

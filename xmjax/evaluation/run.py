@@ -17,6 +17,7 @@ from xmjax.data.source import Record, Source, named
 from xmjax.data.sources import open_source
 from xmjax.errors import UserError
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Scores
+from xmjax.registry import suggest
 
 
 def first_records(source: Source, count: int) -> tuple[list[Record], dict[str, str]]:
@@ -86,6 +87,20 @@ class Evaluation:
         if jax.process_index() == 0:
             self._write(step, scores, examples)
         return scores
+
+    def best(self, scores: Scores) -> Scores:
+        """Name and value of the score by which the best checkpoint is kept; empty where none is or nothing was scored.
+
+        Raises:
+          UserError: there is no score of the name that the config gives.
+        """
+        wanted = self._config.evaluation.best
+        if not wanted or not scores:
+            return {}
+        for name in (wanted, f"{self._name}/{wanted}"):
+            if name in scores:
+                return {wanted: float(scores[name])}
+        raise UserError(f"config.evaluation.best={wanted!r} is no score of this run: {suggest(wanted, scores)}")
 
     def _write(self, step: int, scores: Scores, examples: dict[str, dict[str, Any]]) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,9 @@
 """Checkpoints: state, data position and meta in one step directory. Only complete ones are ever restored."""
 
 import dataclasses
+import math
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from xmjax import config as config_module
 from xmjax.config import Config
 from xmjax.errors import UserError
 from xmjax.objectives import options
+from xmjax.scores import lower_is_better
 
 FREE = (
     "name", "log_every", "save_every", "keep", "wandb", "mesh", "evaluation", "data.root",
@@ -35,31 +37,67 @@ class Restored:
 class Checkpoints:
     """The checkpoints of a workdir. Saving goes on in the background; `close` waits for it."""
 
-    def __init__(self, directory: Path, keep: int, read_only: bool = False):
+    def __init__(self, directory: Path, keep: int, read_only: bool = False, best: str = ""):
         """Args:
         directory: of all checkpoints of the run.
         keep: newest ones that are kept.
         read_only: leaves everything there is as it is.
+        best: name of the score by which one more is kept; "" keeps the newest only.
         """
-        self._keep = keep
+        self._keep, self._best = keep, best
+        policies: list[Any] = [ocp.training.preservation_policies.LatestN(keep)]
+        if best:
+            policies.append(ocp.training.preservation_policies.BestN(
+                get_metric_fn=lambda scores: _worth(scores, best), n=1, keep_checkpoints_without_metrics=False
+            ))  # fmt: skip
         if not read_only and jax.process_index() == 0:
             # Orbax can do this too, but in a thread that an early end of the process breaks with a traceback.
             for unfinished in directory.glob("*.orbax-checkpoint-tmp"):
                 shutil.rmtree(unfinished)
         self._checkpointer = ocp.training.Checkpointer(
             str(directory.absolute()),
-            preservation_policy=cast(Any, None if read_only else ocp.training.preservation_policies.LatestN(keep)),
+            preservation_policy=cast(
+                Any, None if read_only else ocp.training.preservation_policies.AnyPreservationPolicy(policies)
+            ),
         )
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints."""
         # A kill may have left an older one half deleted, which orbax lists as well.
-        return sorted(c.step for c in self._checkpointer.checkpoints)[-self._keep :]
+        newest = sorted(c.step for c in self._checkpointer.checkpoints)[-self._keep :]
+        best = self.best()
+        return newest if best is None or best in newest else sorted([best, *newest])
 
-    def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
-        """Writes a checkpoint in the background, after an earlier one that is still being written."""
+    def best(self) -> int | None:
+        """Step of the checkpoint with the best score, the newest of equal ones; None where none has a score.
+
+        The score is the one this was made with; a reader takes that of the newest checkpoint that has one.
+        """
+        scored = [(c.step, c.metrics) for c in self._checkpointer.checkpoints if isinstance(c.metrics, dict)]
+        name = self._best or next((key for _, scores in sorted(scored, key=lambda s: -s[0]) for key in scores), "")
+        steps = [step for step, scores in scored if name in scores]
+        worth = {step: _worth(scores, name) for step, scores in scored}
+        return max(steps, key=lambda step: (worth[step], step), default=None)
+
+    def improves(self, score: Mapping[str, float]) -> bool:
+        """Whether a score, by its name, is better than those of all checkpoints; nothing improves nothing."""
+        if self._best not in score:
+            return False
+        worths = [_worth(c.metrics, self._best) for c in self._checkpointer.checkpoints]
+        return _worth(score, self._best) > max(worths, default=-math.inf)
+
+    def save(self, step: int, state: Any, meta: dict[str, Any], score: Mapping[str, float] | None = None) -> None:
+        """Writes a checkpoint in the background, after an earlier one that is still being written.
+
+        Args:
+          step: updates done.
+          state: to write.
+          meta: what stands beside it, see `meta`.
+          score: name and value of the score that checkpoints are compared by, where the state was evaluated.
+        """
         content = {"state": state, "data": {"step": step}, "meta": meta}
-        self._checkpointer.save_checkpointables_async(step, content, force=True, overwrite=True)
+        scores = dict(score) if score else None
+        self._checkpointer.save_checkpointables_async(step, content, force=True, overwrite=True, metrics=scores)
 
     def meta(self, step: int) -> dict[str, Any]:
         """What stands beside the weights."""
@@ -79,6 +117,12 @@ class Checkpoints:
     def close(self) -> None:
         """Waits, and frees the checkpointer's threads."""
         self._checkpointer.close()
+
+
+def _worth(scores: Any, name: str) -> float:
+    """How good a checkpoint is, higher is better; one without the score, or whose score is no number, is worst."""
+    value = (scores or {}).get(name, math.nan)
+    return -math.inf if math.isnan(value) else -value if lower_is_better(name) else value
 
 
 def meta(config: Config, manifest: dict[str, Any], quarantine: dict[str, Any], seconds: dict[str, float]) -> dict:

@@ -24,7 +24,7 @@ from xmjax.errors import UserError
 from xmjax.evaluation.run import Evaluation
 from xmjax.objectives import features, make
 from xmjax.training import checkpoint as checkpoints
-from xmjax.training import throughput
+from xmjax.training import throughput, weights
 from xmjax.training.checkpoint import Checkpoints
 from xmjax.training.clock import Clock
 from xmjax.training.metrics import MetricsWriter
@@ -61,7 +61,7 @@ def train(config: Config, workdir: Path) -> Scores:
     except OSError as error:
         raise UserError(f"{workdir} cannot be made: {error.strerror}; choose another --workdir") from error
     with contextlib.ExitStack() as stack:
-        saved = Checkpoints(workdir / "checkpoints", config.keep)
+        saved = Checkpoints(workdir / "checkpoints", config.keep, best=config.evaluation.best)
         stack.callback(saved.close)
         newest = saved.steps()[-1] if saved.steps() else None
         if newest is not None:
@@ -85,7 +85,7 @@ def train(config: Config, workdir: Path) -> Scores:
 
         stack.enter_context(jax.set_mesh(mesh))
         if newest is None:
-            state, step = jit_init(config, mesh)(), 0
+            state, step = weights.begin(config, jit_init(config, mesh)(), workdir), 0
         else:
             restored = saved.restore(abstract_state(config, mesh), newest)
             state, step = restored.state, restored.step
@@ -152,15 +152,19 @@ def train(config: Config, workdir: Path) -> Scores:
                     if step % config.log_every == 0 or last:
                         log()
                     check(step, jax.device_get(metrics))
+                score: Scores = {}
                 if evaluate:
                     with clock.of("evaluation"), jax.transfer_guard("allow"):
                         scores = evaluation(state, step)
                     if writer is not None:
                         writer.write(step, scores | clock.metrics())
+                    score = evaluation.best(scores)
+                    save = save or saved.improves(score)
                 if save:
                     with clock.of("checkpoint"), jax.transfer_guard("allow"):
                         quarantine = {name: dict(s.quarantine.reasons) for name, s in streams.items()}
-                        saved.save(step, state, checkpoints.meta(config, data_manifest, quarantine, clock.seconds()))
+                        about = checkpoints.meta(config, data_manifest, quarantine, clock.seconds())
+                        saved.save(step, state, about, score)
                 if stopping and not last:
                     with clock.of("checkpoint"):
                         saved.wait()
@@ -170,6 +174,8 @@ def train(config: Config, workdir: Path) -> Scores:
         if newest == config.steps:
             scores = evaluation.read(step) if checkpoints.same_evaluation(config, meta["config"]) else {}
             scores = scores or evaluation(state, step)
+        if main and config.evaluation.best:
+            print(f"best by {config.evaluation.best}: step {saved.best()}, kept in {workdir}", flush=True)
     return scores
 
 

@@ -53,9 +53,11 @@ def read(config: ModelConfig, params: Mapping[str, Any]) -> tuple[Arrays, Report
         if not Path(options.weights).expanduser().is_file():
             raise UserError(f"{field}: there is no such file; give the path of one, or leave it out to begin at random")
         path = Path(options.weights).expanduser()
-        load = _words if isinstance(options, TextConfig) else _resnet18
         shapes = {name: tuple(leaf.shape) for name, leaf in params[scope].items()}
-        found, told = load(path, field, options, shapes)
+        if isinstance(options, TextConfig):
+            found, told = _words(path, field, options, shapes)
+        else:
+            found, told = _resnet18(path, field, options, shapes)
         arrays |= {f"{scope}/{name}": array for name, array in found.items()}
         told |= {"loaded": sorted(found), "missing": sorted(shapes.keys() - found.keys())}
         report[modality] = {"file": options.weights} | told
