@@ -96,7 +96,7 @@ class Checkpoints:
           score: name and value of the score that checkpoints are compared by, where the state was evaluated.
         """
         content = {"state": state, "data": {"step": step}, "meta": meta}
-        scores = dict(score) if score else None
+        scores: Any = dict(score) if score else None
         self._checkpointer.save_checkpointables_async(step, content, force=True, overwrite=True, metrics=scores)
 
     def meta(self, step: int) -> dict[str, Any]:
