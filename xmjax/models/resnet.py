@@ -128,13 +128,9 @@ def multiply_adds(plan: Mapping[str, Convolution], height: int, width: int, patc
         starts = range(-(one.kernel // 2), side - one.kernel // 2, one.stride)
         return sum(min(side, start + one.kernel) - max(0, start) for start in starts)
 
-    total, shrunk = 0, plan["stem"].stride
-    # How many times the side of what a convolution reads goes into the picture's.
+    total, first = 0, plan["stem"].stride * (2 if patch == 32 else 1)
     for name, one in plan.items():
-        if name == "stem":
-            inside = 1
-        else:
-            made = shrunk * (2 if patch == 32 else 1) * 2 ** (int(name[0]) - 1)
-            inside = made // one.stride
-        total += taps(height // inside, one) * taps(width // inside, one) * one.inputs * one.outputs
+        # How many pixels a cell is wide that the convolution reads: half of what it makes where its stride is 2.
+        pixels = 1 if name == "stem" else first * 2 ** (int(name[0]) - 1) // one.stride
+        total += taps(height // pixels, one) * taps(width // pixels, one) * one.inputs * one.outputs
     return total

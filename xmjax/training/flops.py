@@ -105,7 +105,9 @@ def encode(config: ModelConfig, modality: str, share: float = 1.0) -> float:
     return embedding + stack(config, image.unimodal_layers, count)
 
 
-def _resnet18(options: ImageConfig | AudioConfig, channels: int, height: int, across: int, count: int, width: int):
+def _resnet18(
+    options: ImageConfig | AudioConfig, channels: int, height: int, across: int, count: int, width: int
+) -> float:
     """ResNet-18 on a picture of this size, with the projection of its ``count`` cells where they are of other width."""
     plan = resnet.convolutions(options.stem, channels, options.patch)
     last = 8 * options.stem

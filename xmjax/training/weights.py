@@ -47,8 +47,8 @@ def read(config: ModelConfig, params: Mapping[str, Any]) -> tuple[Arrays, Report
     arrays: Arrays = {}
     report: Report = {}
     for modality, options in config.modalities.items():
-        if not getattr(options, "weights", ""):
-            continue
+        if not isinstance(options, TextConfig | ImageConfig | AudioConfig) or not options.weights:
+            continue  # a modality of the user's own begins as its embedder does
         field, scope = f"config.model.{modality}.weights={options.weights}", f"embedders_{modality}"
         if not Path(options.weights).expanduser().is_file():
             raise UserError(f"{field}: there is no such file; give the path of one, or leave it out to begin at random")
