@@ -24,7 +24,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.name = run_name("base", arg)
     config.data.source = "playroom"
     # Toys one at a time first: what kinds look like is learned many times faster than from whole scenes (docs/log.md).
-    config.data.first_grade, config.data.first_share = "single", 0.2
+    config.data.first_grade = "single"
     with config.unlocked():
         config.objectives = {
             "fill": options("fill", max_span_bytes=15),
@@ -77,7 +77,8 @@ def resize(config: ConfigDict, size: str) -> None:
     if size in ("tiny", "small"):
         # On a CPU every operation counts: few tokens, unrolled layers, and depth first where the picture is read.
         tiny = size == "tiny"
-        config.batch_size, config.steps = 64, 700 if tiny else 3100
+        config.batch_size, config.steps = 64, 800 if tiny else 3100
+        config.data.first_share = 0.375 if tiny else 0.2
         model.width, model.heads, model.unroll = 128, 2, 4
         model.fusion_layers = model.decoder_layers = 1 if tiny else 2
         image.size, image.patch, image.stem = 32, 8, 64

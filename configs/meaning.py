@@ -31,6 +31,6 @@ def get_config(arg: str = "") -> ConfigDict:
     further = ("sense", "dictionary", "answer", "pointing", "entities", "reduction", "relations")
     config.evaluation.names = (*config.evaluation.names, *further)
     if parse(arg) == ("tiny", False):
-        config.steps, config.evaluation.beams = 2800, 4
+        config.steps, config.data.first_share, config.evaluation.beams = 2800, 0.2, 4
         weigh(config, sense=6.0, answer=2.0)
     return config

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from xmjax import inference, sharding
 from xmjax.config import MeshConfig
@@ -63,7 +64,7 @@ class Launcher:
 
     SMOKE = ("--config=configs/base.py:smoke",)
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, compiled: Path):
         self._directory = directory
         self._count = 0
         self._started: list[Run] = []
@@ -71,7 +72,7 @@ class Launcher:
             **os.environ,
             "JAX_PLATFORMS": "cpu",
             # The same programs are compiled by many processes.
-            "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(directory / "compiled")),
+            "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(compiled)),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
         }
         self._environment.pop("XLA_FLAGS", None)
@@ -105,9 +106,9 @@ class Launcher:
 
 
 @pytest.fixture(scope="session")
-def launcher(tmp_path_factory) -> Iterator[Launcher]:
+def launcher(tmp_path_factory, shared) -> Iterator[Launcher]:
     """The launcher of this session."""
-    launcher = Launcher(tmp_path_factory.mktemp("launcher"))
+    launcher = Launcher(tmp_path_factory.mktemp("launcher"), shared / "compiled")
     yield launcher
     launcher.close()
 
@@ -180,11 +181,21 @@ class Finished:
 
 
 @pytest.fixture(scope="session")
-def smoke(launcher, tmp_path_factory) -> Finished:
-    """A short smoke run. Tests must not write to its workdir."""
-    workdir = Workdir(tmp_path_factory.mktemp("smoke") / "run")
+def shared(tmp_path_factory) -> Path:
+    """A directory of this session that pytest-xdist's workers have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def smoke(launcher, shared) -> Finished:
+    """A short smoke run, made by the first worker that needs it. Tests must not write to its workdir."""
+    workdir, output = Workdir(shared / "smoke" / "run"), shared / "smoke.txt"
     flags = (*launcher.SMOKE, "--config.steps=12", "--config.save_every=4", "--config.evaluation.every=8")
-    return Finished(flags, workdir, launcher.run(*flags, f"--workdir={workdir}"))
+    with FileLock(shared / "smoke.lock"):
+        if not output.exists():
+            output.write_text(launcher.run(*flags, f"--workdir={workdir}"))
+    return Finished(flags, workdir, output.read_text())
 
 
 @pytest.fixture(scope="session")
