@@ -46,7 +46,7 @@ def state_dict(stem: int = STEM, seed: int = 0) -> dict[str, np.ndarray]:
     return {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in found.items()}
 
 
-def safetensors(arrays: dict[str, np.ndarray]) -> bytes:
+def packed(arrays: dict[str, np.ndarray]) -> bytes:
     """The bytes of a .safetensors file."""
     kinds = {np.dtype(v): k for k, v in weights.SAFETENSORS.items()}
     header, body = {"__metadata__": {"format": "pt"}}, b""
@@ -64,7 +64,7 @@ def write(path, arrays) -> str:
     if path.suffix == ".npz":
         np.savez(path, **arrays)
     else:
-        path.write_bytes(safetensors(arrays))
+        path.write_bytes(packed(arrays))
     return str(path)
 
 
@@ -224,7 +224,7 @@ def test_what_cannot_be_loaded_is_one_line(tmp_path):
     assert "no array named as in torchvision's or timm's ResNet-18" in message(with_image(other))
     wide = message(with_image(write(tmp_path / "wide.npz", state_dict(16))))
     assert "kernel_stem has shape (7, 7, 3, 16) there and (7, 7, 3, 8) here" in wide
-    whole = safetensors(state_dict())
+    whole = packed(state_dict())
     for name, data in {
         "cut": whole[:-5],
         "header": whole[:50],

@@ -4,7 +4,6 @@ Files are read once, before the first step; a run that goes on has everything in
 """
 
 import json
-import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import jax
 import ml_dtypes
 import numpy as np
+import safetensors
 
 from xmjax import files
 from xmjax.config import AudioConfig, Config, ImageConfig, ModelConfig, TextConfig
@@ -169,28 +169,15 @@ def read_arrays(path: Path, field: str) -> Arrays:
         raise UserError(f"{field}: unknown format {path.suffix!r}; save the arrays as .safetensors or .npz")
     try:
         if path.suffix == ".safetensors":
-            return _read_safetensors(path.read_bytes())
+            # Its own reader to NumPy has no bfloat16.
+            return {
+                name: np.frombuffer(about["data"], SAFETENSORS[about["dtype"]]).reshape(about["shape"])
+                for name, about in safetensors.deserialize(path.read_bytes())
+            }
         with np.load(path, allow_pickle=False) as archive:
             return dict(archive)
-    except (ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile, OSError) as error:
+    except (ValueError, LookupError, safetensors.SafetensorError, zipfile.BadZipFile, OSError) as error:
         raise UserError(f"{field}: cannot be read as {path.suffix} ({error}); fetch or save it again") from error
-
-
-def _read_safetensors(data: bytes) -> Arrays:
-    """A length of eight bytes, a header in JSON (type, shape and place of every array), and the arrays themselves."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    if len(data) < 8 or len(data) < end:
-        raise ValueError("it ends within its header")
-    arrays = {}
-    for name, about in json.loads(data[8:end]).items():
-        if name == "__metadata__":
-            continue
-        dtype, shape = np.dtype(SAFETENSORS[about["dtype"]]), tuple(about["shape"])
-        start, stop = (end + offset for offset in about["data_offsets"])
-        if stop > len(data) or stop - start != dtype.itemsize * math.prod(shape):
-            raise ValueError(f"array {name} is not all there")
-        arrays[name] = np.frombuffer(data[start:stop], dtype).reshape(shape)
-    return arrays
 
 
 def _words(path: Path, field: str, options: TextConfig, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Arrays, Report]:
