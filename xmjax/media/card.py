@@ -65,14 +65,14 @@ def _text(card: Mapping[str, Any]) -> str:
             "|---|---|---|---|---|---|",
             *rows,
             "",
-            f"Of {card['files']} files were left out (files.jsonl names each, with its SHA-256):",
+            f"Left out of {card['files']} files, of which files.jsonl names each with its SHA-256:",
             "",
             "| | reason | files |",
             "|---|---|---|",
             *left_out,
             "",
-            f"Of the others {card['silent_clips']} pieces have no sound and were left out; the frames of "
-            f"{card['still']} are all equal.",
+            f"Of the others {card['silent_clips']} pieces have no sound and were left out; all frames are equal in "
+            f"{card['still']}.",
             "",
             "Made with " + ", ".join(f"{name} {number}" for name, number in card["versions"].items()) + ".",
             "",
