@@ -19,12 +19,22 @@ SIZES = ("tiny", "small", "base", "large", "huge")
 
 def get_config(arg: str = "") -> ConfigDict:
     """The config for "smoke", "size=NAME", or both with a comma between."""
+    config = start(arg)
+    if parse(arg) == ("tiny", False):
+        # What ten minutes carry: a second caption of a picture costs a fifth of a step, and few steps need the
+        # easier scenes for longer (docs/log.md).
+        config.data.captions, config.data.first_share = 1, 0.35
+    return config
+
+
+def start(arg: str = "") -> ConfigDict:
+    """What the configs of the playroom start from: objectives, recipe and size."""
     size, smoke = parse(arg)
     config = xmjax_config.default()
     config.name = run_name("base", arg)
     config.data.source = "playroom"
     # Toys one at a time first: what kinds look like is learned many times faster than from whole scenes (docs/log.md).
-    config.data.first_grade = "single"
+    config.data.first_grade, config.data.first_share = "single", 0.2
     with config.unlocked():
         config.objectives = {
             "fill": options("fill", max_span_bytes=15),
@@ -39,7 +49,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
 def on_other_data(name: str, arg: str, source: str) -> ConfigDict:
     """What the configs for real data start from: the base config's size for another source, without its curriculum."""
-    config = get_config(f"size={parse(arg)[0]}")
+    config = start(f"size={parse(arg)[0]}")
     config.name = run_name(name, arg)
     config.data.source, config.data.name = source, name
     config.data.first_grade, config.data.first_share = "", 0.0
@@ -77,8 +87,7 @@ def resize(config: ConfigDict, size: str) -> None:
     if size in ("tiny", "small"):
         # On a CPU every operation counts: few tokens, unrolled layers, and depth first where the picture is read.
         tiny = size == "tiny"
-        config.batch_size, config.steps = 64, 800 if tiny else 3100
-        config.data.first_share = 0.375 if tiny else 0.2
+        config.batch_size, config.steps = 64, 850 if tiny else 3100
         model.width, model.heads, model.unroll = 128, 2, 4
         model.fusion_layers = model.decoder_layers = 1 if tiny else 2
         image.size, image.patch, image.stem = 32, 8, 64

@@ -15,7 +15,7 @@ from xmjax.objectives import options
 def get_config(arg: str = "") -> ConfigDict:
     """The config for the modes of configs/base.py."""
     size, smoke = base.parse(arg)
-    config = base.get_config(arg)
+    config = base.start(arg)
     config.name = base.run_name("fill", arg)
     config.model.association = True
     config.objectives = ConfigDict({"fill": options("fill", max_span_bytes=15, association="learned")})

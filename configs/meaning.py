@@ -9,14 +9,13 @@ the picture. What a run of it reached, and what it missed, is in docs/log.md.
 
 from ml_collections import ConfigDict
 
-from configs.base import get_config as base_config
-from configs.base import parse, run_name, weigh
+from configs.base import parse, run_name, start, weigh
 from xmjax.objectives import options
 
 
 def get_config(arg: str = "") -> ConfigDict:
     """The config for the modes of configs/base.py."""
-    config = base_config(arg)
+    config = start(arg)
     config.name = run_name("meaning", arg)
     config.model.association = True
     # Objects: of 64 tokens or more, what has to do with words reads a quarter, merged by relation.
@@ -31,6 +30,6 @@ def get_config(arg: str = "") -> ConfigDict:
     further = ("sense", "dictionary", "answer", "pointing", "entities", "reduction", "relations")
     config.evaluation.names = (*config.evaluation.names, *further)
     if parse(arg) == ("tiny", False):
-        config.steps, config.data.first_share, config.evaluation.beams = 2800, 0.2, 4
+        config.steps, config.evaluation.beams = 2800, 4
         weigh(config, sense=6.0, answer=2.0)
     return config

@@ -16,7 +16,7 @@ from xmjax.objectives import options
 def get_config(arg: str = "") -> ConfigDict:
     """The config for the modes of configs/base.py."""
     size, smoke = base.parse(arg)
-    config = base.get_config(arg)
+    config = base.start(arg)
     config.name = base.run_name("sound", arg)
     audio, frames = config.model.audio, config.frame_audio
     audio.embedder, audio.unimodal_layers = "mel", config.model.image.unimodal_layers

@@ -7,6 +7,9 @@
     ... sense --image=FILE --text="a red bat" --word=bat               which of a word's meanings, by a dictionary
     ... associate --image=FILE --text="a red bat" --picture=OUT.png    what in the picture each word speaks of
     ... objects --image=FILE --picture=OUT.png                         what belongs together, and how closely
+    ... localize --image=FILE --audio=FILE --picture=OUT.png           where in the picture the sound comes from
+    ... index --folder=DIR --index=FILE.npz                            makes pictures, sounds and texts findable
+    ... retrieve --index=FILE.npz --text=TEXT [--of=audio]             finds them; --image, --audio, --minus_text add up
     ... embed --image=FILE                                             a unit vector, or --text=TEXT
     ... fill --input=QUESTIONS.jsonl [--output=ANSWERS.jsonl]          one JSON object a line, with the flags' names
 

@@ -175,8 +175,8 @@ def test_nothing_compiles_twice(model):
 @pytest.mark.parametrize(
     ("ask", "expected"),
     [
-        (lambda m: m.embed(), ("embed takes a text or an image",)),
-        (lambda m: m.embed("a", IMAGES[0]), ("embed takes a text or an image",)),
+        (lambda m: m.embed(), ("embed takes a text, an image or a sound",)),
+        (lambda m: m.embed("a", IMAGES[0]), ("embed takes a text, an image or a sound",)),
         (lambda m: m.embed([]), ("empty list",)),
         (lambda m: m.fill("a ___", candidates=[]), ("no candidates",)),
         (lambda m: m.fill("a ___", candidates=["x", ""]), ("no candidates, or an empty one",)),

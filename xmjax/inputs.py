@@ -1,23 +1,28 @@
 """What users give, pictures in any form and sentences with a masked place, as the arrays that a model reads."""
 
+import io
 import os
 import re
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt16
+from jaxtyping import UInt8, UInt16
 from PIL import Image
 
 from xmjax import vocab
 from xmjax.config import Config
 from xmjax.data import images
-from xmjax.data.arrays import image_bytes, marked_ids, masked_ids
+from xmjax.data.arrays import audio_bytes, image_bytes, marked_ids, masked_ids
+from xmjax.data.clips import window
 from xmjax.data.source import Record, Word
 from xmjax.data.words import words
 from xmjax.errors import UserError
 
 Picture = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 """A path, the bytes of an image file, a picture of Pillow, or raw RGB bytes uint8 [Y, X, 3]."""
+
+Sound = str | os.PathLike[str] | bytes | np.ndarray
+"""A path, the bytes of a sound file, or PCM at 16 kHz int16 [T]."""
 
 MARK = re.compile("_{3,}|▁{3,}")
 """What stands in the place of a masked word."""
@@ -48,10 +53,43 @@ def picture(given: Picture, config: Config) -> np.ndarray:
     return image_bytes(Record("", image=pixels, file=file), config.model.image)
 
 
-def _read(path: Path, name: str) -> bytes:
+def sound(given: Sound, config: Config) -> UInt8[np.ndarray, " N"]:
+    """A sound as the run's embedder takes it: the bytes of as many samples as the model hears, from its middle.
+
+    A shorter one is surrounded by zeros.
+
+    Raises:
+      UserError: the model has no sound, the file is missing or no readable sound, or the array is of another form.
+    """
+    if not config.model.audio.embedder:
+        raise UserError("this run has no sound: load one trained with config.model.audio.embedder")
+    name = "the sound"
+    if isinstance(given, str | os.PathLike):
+        name = f"sound {os.fspath(given)}"
+        given = _read(Path(given).expanduser(), name, "a sound")
+    if isinstance(given, bytes):
+        given = _decoded(given, name)
+    if not isinstance(given, np.ndarray) or given.dtype != np.int16 or given.ndim != 1:
+        raise UserError("a sound is a path, the bytes of a file, or a NumPy array int16 [T] at 16 kHz")
+    count = config.model.audio.samples
+    return audio_bytes(Record("", audio=window(given, (len(given) - count) // 2, count)))
+
+
+def _decoded(data: bytes, name: str) -> np.ndarray:
+    try:
+        from xmjax.media.decode import heard
+    except ImportError as error:
+        raise UserError(f'decoding {name} takes the extra media: pip install -e ".[media]"') from error
+    try:
+        return heard(io.BytesIO(data))
+    except Exception as error:  # decoders raise whatever their parsers meet
+        raise UserError(f"{name} cannot be decoded ({error}): give a whole WAV, FLAC, Ogg or MP3 file") from error
+
+
+def _read(path: Path, name: str, what: str = "an image") -> bytes:
     if not path.is_file():
         problem = "is not a file" if path.exists() else "does not exist"
-        raise UserError(f"{name} {problem}: give the path of an image file")
+        raise UserError(f"{name} {problem}: give the path of {what} file")
     try:
         return path.read_bytes()
     except OSError as error:

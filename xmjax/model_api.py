@@ -1,5 +1,6 @@
 """A trained model that can be used: it embeds, fills in, describes, answers, and tells what words mean and point at."""
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,10 +22,11 @@ from xmjax.evaluation.answer import write_answer
 from xmjax.evaluation.base import batched
 from xmjax.evaluation.caption import picture_memory, write
 from xmjax.evaluation.fill import association_of, candidate_sequences, read_masked, score_candidates
+from xmjax.evaluation.localize import heat, spread
 from xmjax.evaluation.objects import found_objects, kept
 from xmjax.evaluation.pointing import pointed
 from xmjax.evaluation.retrieval import vectors
-from xmjax.inputs import Picture, each_masked, marked, masked, picture
+from xmjax.inputs import Picture, Sound, each_masked, marked, masked, picture, sound
 from xmjax.lexicon import Dictionary, Sense, masked_gloss, open_dictionary
 from xmjax.models.generate import Written, beam, sampled
 from xmjax.registry import suggest
@@ -109,27 +111,45 @@ class Model:
         self._dictionaries: dict[str, Dictionary] = {}
 
     def embed(
-        self, text: str | Sequence[str] | None = None, image: Picture | Sequence[Picture] | None = None
+        self,
+        text: str | Sequence[str] | None = None,
+        image: Picture | Sequence[Picture] | None = None,
+        audio: Sound | Sequence[Sound] | None = None,
     ) -> Float[np.ndarray, "n E"]:
-        """Unit vectors of texts or of pictures, whose dot products say what belongs together; one row each.
+        """Unit vectors of texts, of pictures or of sounds, whose dot products say what belongs together; one row each.
 
         Raises:
-          UserError: neither or both are given, a picture cannot be read, or the run has not trained contrast.
+          UserError: not exactly one of them is given, a file cannot be read, or the run has trained no contrast of it.
         """
-        if (text is None) == (image is None):
-            raise UserError("embed takes a text or an image: give one of them, and call it twice for both")
-        modality, given = ("image", image) if text is None else ("text", text)
-        options = self._trained("contrast")
-        if modality not in (options.first, options.second):
-            raise UserError(
-                f"this run has contrasted {options.first} and {options.second}, so {modality} has no vector"
-            )
-        items = _several(given) or [given]
+        given = {m: x for m, x in (("text", text), ("image", image), ("audio", audio)) if x is not None}
+        if len(given) != 1:
+            raise UserError("embed takes a text, an image or a sound: give one of them, and call it again for others")
+        ((modality, value),) = given.items()
+        tasks = [o for n in ("contrast", "sound") if (o := self.config.objectives.get(n)) is not None]
+        if not tasks:
+            self._trained("contrast")
+        if not any(modality in (o.first, o.second) for o in tasks):
+            pairs = " and ".join(f"{o.first} with {o.second}" for o in tasks)
+            raise UserError(f"this run has contrasted {pairs}, so {modality} has no vector")
+        items = _several(value) or [value]
         if modality == "image":
             data = [picture(item, self.config) for item in items]
+        elif modality == "audio":
+            data = [sound(item, self.config) for item in items]
         else:
             data = [text_ids(item, self.config.model.text.max_bytes) for item in items]
         return self._call(vectors, np.stack(data), modality=modality)
+
+    def localize(self, image: Picture, audio: Sound) -> Float[np.ndarray, "S S"]:
+        """Where in a picture a sound comes from: cosines of the sound with the picture's parts, for every pixel.
+
+        Raises:
+          UserError: a file cannot be read, the run has not trained locate, or its picture is no grid of parts.
+        """
+        if "locate" not in self.config.objectives:
+            self._trained("locate")
+        shown, heard = picture(image, self.config)[None], sound(audio, self.config)[None]
+        return spread(self._call(heat, shown, heard)[0], self.config.model.image.size)
 
     def fill(
         self,
@@ -334,6 +354,14 @@ class Model:
                 raise UserError("an empty list of boxes was given: give at least one, or none at all to discover them")
             found = self._call(found_objects, shown, given[None], keep=keep)
         return Found(*(x[0] for x in found))
+
+    def fingerprint(self) -> str:
+        """A hash of the towers' parameters: vectors of models that differ in it cannot be compared."""
+        digest = hashlib.blake2b(digest_size=16)
+        towers = {name: tree for name, tree in self._params.items() if name.startswith("towers")}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(towers):
+            digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
+        return digest.hexdigest()
 
     def _dictionary(self, given: str | Dictionary, tabs: Sequence[str]) -> Dictionary:
         if isinstance(given, Dictionary):

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from xmjax.errors import UserError
 from xmjax.model_api import Associated, Found
+from xmjax.search import Hit
 
 COLUMNS = 4
 FONTS = ["Noto Sans CJK JP", "Noto Sans CJK KR", "NanumGothic", "DejaVu Sans"]
@@ -28,13 +29,11 @@ def draw_association(image: UInt8[np.ndarray, "Y X 3"], found: Sequence[Associat
       UserError: the file cannot be written.
     """
     import matplotlib
-    from matplotlib import font_manager
     from matplotlib.figure import Figure
 
-    known = {font.name for font in font_manager.fontManager.ttflist}
     side = image.shape[0]
     rows = -(-len(found) // COLUMNS)
-    with matplotlib.rc_context({"font.family": [name for name in FONTS if name in known] or ["sans-serif"]}):
+    with matplotlib.rc_context({"font.family": _fonts()}):
         figure = Figure(figsize=(2.2 * COLUMNS, 2.6 * rows), layout="constrained")
         for axes, one in zip(figure.subplots(rows, COLUMNS, squeeze=False).flat, found, strict=False):
             axes.imshow(heated(image, one), extent=(0, side, side, 0), interpolation="nearest")
@@ -76,12 +75,73 @@ def draw_objects(image: UInt8[np.ndarray, "Y X 3"], found: Found, path: Path) ->
     _save(figure, path)
 
 
+def draw_heat(image: UInt8[np.ndarray, "Y X 3"], heat: Float[np.ndarray, "S S"], path: Path) -> None:
+    """Writes a PNG with a picture and, beside it, the same under a map of where a sound comes from.
+
+    Args:
+      image: the picture as the model read it.
+      heat: of `Model.localize`.
+      path: of the file.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    side = image.shape[0]
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    for axes, shown in zip(figure.subplots(1, 2), (False, True), strict=True):
+        axes.imshow(image, extent=(0, side, side, 0), interpolation="nearest")
+        if shown:
+            drawn = axes.imshow(heat, extent=(0, side, side, 0), cmap="magma", alpha=0.6, interpolation="bilinear")
+            axes.contour(heat, [(heat.min() + heat.max()) / 2], extent=(0, side, 0, side), colors="white")
+            figure.colorbar(drawn, ax=axes, label="cosine with the sound")
+    _save(figure, path)
+
+
+def draw_hits(hits: Sequence[Hit], root: Path, path: Path) -> None:
+    """Writes a PNG with what was found, best first: pictures, and the names of sounds and texts.
+
+    Args:
+      hits: of `search.Index.nearest`.
+      root: folder of the index.
+      path: of the file.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    columns = min(COLUMNS + 1, max(1, len(hits)))
+    rows = max(1, -(-len(hits) // columns))
+    with matplotlib.rc_context({"font.family": _fonts()}):
+        figure = Figure(figsize=(2.4 * columns, 2.8 * rows), layout="constrained")
+        for axes, hit in zip(figure.subplots(rows, columns, squeeze=False).flat, hits, strict=False):
+            axes.set_title(f"{hit.score:.3f}  {hit.modality}", fontsize=10)
+            if hit.modality == "image":
+                with Image.open(root / hit.name) as image:
+                    axes.imshow(np.asarray(image.convert("RGB")), interpolation="nearest")
+            else:
+                axes.text(0.5, 0.5, hit.name, ha="center", va="center", wrap=True, fontsize=10)
+        _save(figure, path)
+
+
 def nearest(found: Found) -> list[tuple[int, int]]:
     """Each object with the other that it is most closely related to, every pair once, the first object first."""
     if len(found.boxes) < 2:
         return []
     others = np.where(np.eye(len(found.boxes), dtype=bool), -1, found.relations)
     return sorted({(min(i, int(j)), max(i, int(j))) for i, j in enumerate(others.argmax(1))})
+
+
+def _fonts() -> list[str]:
+    """Those of `FONTS` that the machine has."""
+    from matplotlib import font_manager
+
+    known = {font.name for font in font_manager.fontManager.ttflist}
+    return [name for name in FONTS if name in known] or ["sans-serif"]
 
 
 def _save(figure: Any, path: Path) -> None:

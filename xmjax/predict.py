@@ -8,6 +8,7 @@ import contextlib
 import inspect
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -18,11 +19,13 @@ from absl import flags
 import xmjax
 from xmjax import inputs
 from xmjax.errors import UserError
+from xmjax.evaluation.localize import above
 from xmjax.inference import read_step
 from xmjax.lexicon import open_dictionary
 from xmjax.model_api import Model
-from xmjax.pictures import draw_association, draw_objects, nearest
+from xmjax.pictures import draw_association, draw_heat, draw_hits, draw_objects, nearest
 from xmjax.registry import Registry, suggest
+from xmjax.search import index_folder, load_index, query
 
 
 class Answer(NamedTuple):
@@ -42,12 +45,19 @@ COMMANDS: Registry[Callable[..., Answer]] = Registry("command")
 FIELDS: dict[str, tuple[type, str]] = {
     "image": (str, "file of the picture"),
     "text": (str, "the sentence, with ___ where a word is missing"),
+    "audio": (str, "file of the sound"),
+    "minus_text": (str, "text to take away from the query"),
+    "minus_image": (str, "picture to take away from the query"),
+    "minus_audio": (str, "sound to take away from the query"),
+    "folder": (str, "folder of pictures, sounds and texts (a line of a .txt file each)"),
+    "index": (str, "file of the index"),
+    "of": (str, "image, audio or text: what to find; default anything"),
     "word": (str, "a word of the text: the one to mask, where the text has no ___, or the one whose sense is asked"),
     "dictionary": (str, "playroom, a table, a directory of WordNet or an LMF file; default the run's"),
     "tabs": (list, "tab files of the Open Multilingual WordNet, for a directory of WordNet"),
     "picture": (str, "PNG to draw the answer into"),
     "candidates": (list, "words to choose from, with commas between"),
-    "top": (int, "most words to show where there are no candidates"),
+    "top": (int, "most words or items to show"),
     "lang": (str, "language to write in, such as en"),
     "style": (str, "wording to write in, for runs that have several"),
     "method": (str, "greedy, sample or beam"),
@@ -56,6 +66,10 @@ FIELDS: dict[str, tuple[type, str]] = {
     "seed": (int, "of method sample"),
 }
 """Everything that commands read: its type and what it is; a flag on the command line, a key in a file."""
+
+
+FILES = {"image", "audio", "minus_image", "minus_audio", "index"}
+"""Fields that name files; in a file of questions they are relative to its folder."""
 
 
 @COMMANDS.register("fill")
@@ -90,9 +104,9 @@ def caption(
 
 
 @COMMANDS.register("embed")
-def embed(model: Model, text: str | None = None, image: str | None = None) -> Answer:
-    """The unit vector of a text or of a picture."""
-    vector = [round(float(x), 6) for x in model.embed(text, image)[0]]
+def embed(model: Model, text: str | None = None, image: str | None = None, audio: str | None = None) -> Answer:
+    """The unit vector of a text, of a picture or of a sound."""
+    vector = [round(float(x), 6) for x in model.embed(text, image, audio)[0]]
     return Answer({"vector": vector}, [" ".join(f"{x:.6f}" for x in vector)])
 
 
@@ -156,6 +170,60 @@ def objects(model: Model, image: str, picture: str | None = None) -> Answer:
     lines += [f"objects {i + 1} and {j + 1}: relation {score:.2f}" for i, j, score in pairs]
     relations = [[round(float(x), 6) for x in row] for row in found.relations]
     return Answer({"boxes": boxes, "relations": relations}, lines)
+
+
+@COMMANDS.register("localize")
+def localize(model: Model, image: str, audio: str, picture: str | None = None) -> Answer:
+    """Where in a picture a sound comes from."""
+    found = model.localize(image, audio)
+    if picture is not None:
+        draw_heat(_pixels(model, image), found, Path(picture))
+    rows, columns = (np.flatnonzero(above(found).any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return Answer({"box": None}, ["nowhere: the sound is as near to every part of the picture"])
+    y0, y1, x0, x1 = (x / len(found) for x in (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1))
+    y, x = (int(k) / len(found) for k in np.unravel_index(found.argmax(), found.shape))
+    values = {"box": [y0, x0, y1, x1], "peak": [y, x], "cosine": round(float(found.max()), 6)}
+    return Answer(values, [f"x {x0:.2f}-{x1:.2f}, y {y0:.2f}-{y1:.2f}, most at x {x:.2f}, y {y:.2f}"])
+
+
+@COMMANDS.register("index")
+def index(model: Model, folder: str, index: str) -> Answer:
+    """Makes an index of a folder's pictures, sounds and texts, for retrieve."""
+    made = index_folder(model, folder)
+    made.save(index)
+    counts = Counter(made.modalities)
+    told = ", ".join(f"{count} of {modality}" for modality, count in sorted(counts.items()))
+    lines = [f"{index}: {told}"] + [f"left out: {reason}" for reason in made.unreadable.values()]
+    return Answer({"items": dict(counts), "unreadable": made.unreadable}, lines)
+
+
+@COMMANDS.register("retrieve")
+def retrieve(
+    model: Model,
+    index: str,
+    text: str | None = None,
+    image: str | None = None,
+    audio: str | None = None,
+    minus_text: str | None = None,
+    minus_image: str | None = None,
+    minus_audio: str | None = None,
+    of: str = "",
+    top: int = 5,
+    picture: str | None = None,
+) -> Answer:
+    """What of an index is nearest to a text, a picture, a sound, or a sum and difference of several."""
+    plus, minus = {"text": text, "image": image, "audio": audio}, [minus_text, minus_image, minus_audio]
+    parts = [(1.0, m, given) for m, given in plus.items() if given is not None]
+    parts += [(-1.0, m, given) for m, given in zip(plus, minus, strict=True) if given is not None]
+    found = load_index(index, model)
+    # What a query is made of is not its answer.
+    own = [found.name_of(str(given)) for _, _, given in parts]
+    hits = found.nearest(query(model, parts), top, of, own)
+    if picture is not None:
+        draw_hits(hits, Path(found.root), Path(picture))
+    values = [{"name": h.name, "modality": h.modality, "score": round(h.score, 6)} for h in hits]
+    return Answer({"items": values}, [f"{h.score:.3f}  {h.modality}  {h.name}" for h in hits])
 
 
 def _pixels(model: Model, image: str) -> np.ndarray:
@@ -233,8 +301,8 @@ def _answer(name: str, model: Model, line: str, folder: Path) -> dict[str, Any]:
             raise UserError("not a JSON object: write one object a line")
         given = {key: value for key, value in asked.items() if key != "id" and value is not None}
         _check(name, given)
-        if "image" in given:
-            given["image"] = str(folder / Path(given["image"]).expanduser())  # as in folders of training data
+        for field in FILES & given.keys():
+            given[field] = str(folder / Path(given[field]).expanduser())  # as in folders of training data
         return asked | COMMANDS[name](model, **given).values
     except UserError as error:
         return asked | {"error": str(error)}

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import av
 import numpy as np
@@ -252,7 +252,22 @@ def sound(path: str, picture: str, size: int) -> Media:
       Unpaired: there is no sound.
       Exception: whatever the decoders raise at what is broken.
     """
-    with _opened(path) as container:
+    audio = heard(path)
+    try:
+        pixels = images.whole(Path(picture).read_bytes(), size)
+    except ValueError as error:
+        raise ValueError(f"the picture cannot be decoded: {error}") from error
+    return Media([_jpeg(pixels)], np.array([np.nan]), audio, 0, len(audio) / RATE)
+
+
+def heard(file: str | IO[bytes]) -> np.ndarray:
+    """The first track of a sound file, int16 [T] at 16 kHz, mono.
+
+    Raises:
+      Unpaired: there is no sound.
+      Exception: whatever the decoders raise at what is broken.
+    """
+    with _opened(file) as container:
         track = Track()
         streams = _checked(container.streams.audio[:1])
         for frame in container.decode(streams) if streams else ():
@@ -263,16 +278,12 @@ def sound(path: str, picture: str, size: int) -> Media:
         raise Unpaired("audio: missing")
     if not audio.any():
         raise Unpaired("audio: silent")
-    try:
-        pixels = images.whole(Path(picture).read_bytes(), size)
-    except ValueError as error:
-        raise ValueError(f"the picture cannot be decoded: {error}") from error
-    return Media([_jpeg(pixels)], np.array([np.nan]), audio, 0, len(audio) / RATE)
+    return audio
 
 
-def _opened(path: str) -> Any:
+def _opened(file: str | IO[bytes]) -> Any:
     # A playlist may name what lies elsewhere: nothing but files is opened.
-    return av.open(path, options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    return av.open(file, options={"protocol_whitelist": "file"}, metadata_errors="replace")
 
 
 def _checked(streams: Sequence[Any]) -> Sequence[Any]:

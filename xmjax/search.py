@@ -1,0 +1,217 @@
+"""Search: an index of a folder's pictures, sounds and texts, and queries that combine any of them.
+
+Search is exact: a product of a matrix and a vector. For a million items of 128 numbers that is some tens of
+milliseconds, so that no approximate library is needed before tens of millions.
+"""
+
+import dataclasses
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from xmjax.errors import UserError
+from xmjax.model_api import Model
+
+SUFFIXES = {
+    "image": (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"),
+    "audio": (".wav", ".flac", ".ogg", ".mp3", ".opus", ".m4a"),
+    "text": (".txt",),
+}
+"""Endings of the names of files of a modality; of a text file every line is an item."""
+
+CHUNK = 256
+
+
+class Hit(NamedTuple):
+    """An item that was found.
+
+    Attributes:
+      name: of the file in the folder, or the text.
+      modality: "image", "audio" or "text".
+      score: cosine of the item and the query.
+    """
+
+    name: str
+    modality: str
+    score: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """Unit vectors of items.
+
+    Attributes:
+      names: of the items.
+      modalities: of the items.
+      vectors: one row an item.
+      model: what tells the model that made them, see `Model.fingerprint`.
+      root: the folder that names of files are relative to.
+      unreadable: name -> why a file is not in it.
+    """
+
+    names: tuple[str, ...]
+    modalities: tuple[str, ...]
+    vectors: Float[np.ndarray, "N E"]
+    model: str
+    root: str = ""
+    unreadable: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes it to a file (NumPy's .npz), whole or not at all.
+
+        Raises:
+          UserError: the file cannot be written.
+        """
+        place = Path(path)
+        temporary = place.with_name(f"{place.name}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                np.savez(
+                    file,
+                    names=np.array(self.names, np.str_),
+                    modalities=np.array(self.modalities, np.str_),
+                    vectors=self.vectors,
+                    model=np.array(self.model),
+                    root=np.array(self.root),
+                )
+            os.replace(temporary, place)
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be written ({error.strerror}): give a file in a folder that exists"
+            ) from error
+
+    def name_of(self, given: str) -> str:
+        """The name that an item has in the index, of a path or of a text."""
+        path = Path(given).expanduser()
+        root = Path(self.root).resolve()
+        if path.exists() and path.resolve().is_relative_to(root):
+            return path.resolve().relative_to(root).as_posix()
+        return given
+
+    def nearest(
+        self, query: Float[np.ndarray, " E"], top: int = 5, of: str = "", without: Sequence[str] = ()
+    ) -> list[Hit]:
+        """The items nearest to a vector of any length, nearest first.
+
+        Args:
+          query: the vector.
+          top: most items.
+          of: modality to search in; "" is all of them.
+          without: names of items that are left out, such as those that the query is made of.
+
+        Raises:
+          UserError: nothing is asked for, or the index has nothing of the modality.
+        """
+        if top < 1:
+            raise UserError(f"top={top} items cannot be found: ask for at least 1")
+        if of and of not in self.modalities:
+            there = ", ".join(sorted(set(self.modalities)))
+            raise UserError(f"the index has nothing of modality {of!r}: it has {there}")
+        wanted = np.array(
+            [(not of or m == of) and n not in without for n, m in zip(self.names, self.modalities, strict=True)]
+        )
+        scores = np.where(wanted, self.vectors @ (query / max(float(np.linalg.norm(query)), 1e-12)), -np.inf)
+        count = min(top, int(wanted.sum()))
+        best = np.argpartition(-scores, count - 1)[:count] if count else np.zeros(0, int)
+        best = best[np.argsort(-scores[best], kind="stable")]
+        return [Hit(self.names[i], self.modalities[i], float(scores[i])) for i in best]
+
+
+def load_index(path: str | os.PathLike[str], model: Model) -> Index:
+    """An index that `Index.save` wrote.
+
+    Raises:
+      UserError: the file is missing or no index, or another model made it.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            index = Index(
+                tuple(data["names"].tolist()),
+                tuple(data["modalities"].tolist()),
+                data["vectors"],
+                str(data["model"]),
+                str(data["root"]),
+            )
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} is no index ({error}): make one with predict.py index --folder=DIR --index=FILE"
+        ) from error
+    if index.model != model.fingerprint():
+        raise UserError(f"{path} was made by another model or checkpoint: make it anew with this one")
+    return index
+
+
+def index_folder(model: Model, folder: str | os.PathLike[str]) -> Index:
+    """The index of all pictures, sounds and lines of text files below a folder that the model has vectors for.
+
+    Files that cannot be read are left out and named in the index.
+
+    Raises:
+      UserError: there is no such folder, or nothing in it that the model reads.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise UserError(f"{folder} is no folder: give one of pictures, sounds or texts")
+    known = {m for n in ("contrast", "sound") if (o := model.config.objectives.get(n)) for m in (o.first, o.second)}
+    paths = sorted(p for p in root.rglob("*") if p.is_file())
+    names: list[str] = []
+    modalities: list[str] = []
+    parts: list[np.ndarray] = []
+    unreadable: dict[str, str] = {}
+    for modality, suffixes in SUFFIXES.items():
+        found = [p for p in paths if p.suffix.lower() in suffixes] if modality in known else []
+        items: list[tuple[str, Any]] = [(p.relative_to(root).as_posix(), p) for p in found]
+        if modality == "text":
+            items = [(line, line) for _, p in items for line in _lines(p)]
+        for start in range(0, len(items), CHUNK):
+            chunk = items[start : start + CHUNK]
+            try:
+                vectors = model.embed(**{modality: [given for _, given in chunk]})
+            except UserError:  # which of them it is
+                chunk, vectors = _readable(model, modality, chunk, unreadable)
+            names += [name for name, _ in chunk]
+            modalities += [modality] * len(chunk)
+            parts.append(vectors)
+    if not names:
+        reason = f" ({next(iter(unreadable.values()))})" if unreadable else ""
+        raise UserError(f"nothing in {folder} can be read{reason}: give a folder of {', '.join(sorted(known))} files")
+    return Index(tuple(names), tuple(modalities), np.concatenate(parts), model.fingerprint(), str(root), unreadable)
+
+
+def _readable(
+    model: Model, modality: str, items: Sequence[tuple[str, Any]], unreadable: dict[str, str]
+) -> tuple[list[tuple[str, Any]], Float[np.ndarray, "n E"]]:
+    """Those of several items that can be embedded, and their vectors; the others are added to ``unreadable``."""
+    kept, parts = [], [np.zeros((0, model.config.model.embedding), np.float32)]
+    for name, given in items:
+        try:
+            parts.append(model.embed(**{modality: given}))
+            kept.append((name, given))
+        except UserError as error:
+            unreadable[name] = str(error)
+    return kept, np.concatenate(parts)
+
+
+def query(model: Model, parts: Sequence[tuple[float, str, Any]]) -> Float[np.ndarray, " E"]:
+    """The sum of vectors that stands for what is asked.
+
+    Args:
+      model: what embeds.
+      parts: (factor, modality, what is given): (1, "image", "a.png"), (-1, "text", "a dog"), (1, "text", "a cat").
+
+    Raises:
+      UserError: there are no parts, or one cannot be embedded.
+    """
+    if not parts:
+        raise UserError("nothing is asked: give an image, a sound or a text")
+    return np.sum([factor * model.embed(**{modality: given})[0] for factor, modality, given in parts], axis=0)
+
+
+def _lines(path: Path) -> list[str]:
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    return [line.strip() for line in text.splitlines() if line.strip()]
