@@ -95,6 +95,7 @@ def test_no_sense_below_the_threshold_is_learned(config):
     assert all(sense.chosen(example(record)) is None for record in RECORDS)
 
 
+@pytest.mark.slow
 def test_a_word_of_every_second_record_is_as_good_as_half_a_batch(config, batch_at):
     def loss(changed, batch):
         objective = make(changed)["sense"]

@@ -249,6 +249,7 @@ def test_a_new_objective_is_one_registered_class(make_config, batch_at, tiny_sta
     assert float(found[0]["brightness/root"]) == pytest.approx(losses[0] ** 0.5, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_microbatches_give_the_loss_and_gradient_of_the_whole_batch(make_config, batch_at, tiny_state):
     changes = {
         "objectives": {"fill": options("fill", drop=0.0), "caption": options("caption", captions=1)},

@@ -59,6 +59,7 @@ def test_the_scan_equals_a_loop(params, inputs, causal):
     np.testing.assert_allclose(full(causal=causal)(params, *inputs), expected, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_unrolling_and_rematerialisation_change_nothing(params, inputs):
     found = {}
     for remat, unroll in (("none", 1), ("full", 1), ("dots", 3)):

@@ -40,7 +40,7 @@ def same_bits(a, b) -> None:
         assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
 
 
-@pytest.mark.parametrize(("before", "after"), [(1, 1), (1, 8), (8, 1)])
+@pytest.mark.parametrize(("before", "after"), [pytest.param(1, 1, marks=pytest.mark.slow), (1, 8), (8, 1)])
 def test_a_state_comes_back_bit_by_bit_on_any_mesh(tmp_path, config, states, before, after):
     state = states[before].replace(step=states[before].step + 7)
     saved = Checkpoints(tmp_path, keep=2)
