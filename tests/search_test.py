@@ -105,13 +105,16 @@ def test_commands(index, model, folder, tmp_path):
     found = COMMANDS["retrieve"](model, path, image=str(folder / "1.png"), top=3, picture=str(sheet))
     names = [item["name"] for item in found.values["items"]]
     assert len(names) == 3 and "1.png" not in names  # a query does not find itself
-    assert Image.open(sheet).size[0] > 100
+    with Image.open(sheet) as drawn:
+        assert drawn.size[0] > 100
     found = COMMANDS["retrieve"](model, path, text="a red cup", minus_text="a hat", of="audio", top=2)
     assert [item["modality"] for item in found.values["items"]] == ["audio"] * 2
     heat = tmp_path / "heat.png"
     where = COMMANDS["localize"](model, str(folder / "0.png"), str(folder / "0.wav"), str(heat))
     y0, x0, y1, x1 = where.values["box"]
-    assert 0 <= y0 < y1 <= 1 and 0 <= x0 < x1 <= 1 and Image.open(heat).size[0] > 100
+    assert 0 <= y0 < y1 <= 1 and 0 <= x0 < x1 <= 1
+    with Image.open(heat) as drawn:
+        assert drawn.size[0] > 100
 
 
 def test_what_cannot_work_is_one_line(index, model, tmp_path):

@@ -22,7 +22,6 @@ from xmjax.training.step import abstract_state, init, jit_init, jit_update
 
 CONFIGS = sorted(p.stem for p in Path(__file__).parents[1].joinpath("configs").glob("*.py") if p.stem != "__init__")
 MESHES = [m for m in itertools.product((1, 2, 4, 8), repeat=3) if np.prod(m) == 8]
-DEFAULT = [(2, 2, 2)]
 
 
 def abstract_mesh(*sizes: int) -> AbstractMesh:
@@ -146,9 +145,8 @@ def run_on(make_config, batch_at):
     return run
 
 
-@pytest.mark.parametrize(
-    "sizes", [pytest.param(m, id="x".join(map(str, m)), marks=() if m in DEFAULT else pytest.mark.slow) for m in MESHES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [pytest.param(m, id="x".join(map(str, m))) for m in MESHES])
 def test_every_mesh_gives_the_loss_and_gradient_of_one_device(run_on, sizes):
     losses, gradient, compiled, weak, specs, donated = run_on(*sizes)
     expected_losses, expected, *_ = run_on(1, 1, 1)

@@ -104,7 +104,7 @@ FLAGS = {
     "unknown source": ([SMOKE, "--config.data.source=playrom"], ("'playrom'", "did you mean 'playroom'")),
     "unknown evaluator": ([SMOKE, "--config.evaluation.names=('fil',)"], ("'fil'", "did you mean 'fill'")),
     "unknown optimizer": ([SMOKE, "--config.optimizer.name=sgd"], ("optimizer.name", "'sgd'", "adamw, muon")),
-    "unknown embedder": ([SMOKE, "--config.model.text.embedder=words"], ("unknown embedder 'text/words'", "'text/")),
+    "unknown embedder": ([SMOKE, "--config.model.text.embedder=word"], ("unknown embedder 'text/word'", "'text/")),
     "unknown grade": ([SMOKE, "--config.data.grade=hard"], ("hard", "cluttered")),
     "unknown language": ([SMOKE, "--config.data.languages=('fr',)"], ("fr", "ko")),
     "mesh of other devices": ([SMOKE, "--config.mesh.data=3"], ("data=3", "devices", "-1")),

@@ -77,7 +77,7 @@ def test_the_newest_are_kept_and_a_step_can_be_written_again(tmp_path, config, s
 RECALL, RANK = "retrieval/text_to_image/R@1", "retrieval/text_to_image/MedR"
 
 
-@pytest.mark.parametrize(("name", "sign"), [(RECALL, 1.0), (RANK, -1.0)])
+@pytest.mark.parametrize(("name", "sign"), [(RECALL, 1.0), pytest.param(RANK, -1.0, marks=pytest.mark.slow)])
 def test_the_best_is_kept_beside_the_newest_and_found_after_a_restart(tmp_path, config, states, name, sign):
     def save(saved: Checkpoints, step: int, value: float | None = None) -> bool:
         score = {} if value is None else {name: value}

@@ -53,6 +53,7 @@ def test_adamw_lowers_the_loss_of_every_objective(adamw_run):
     np.testing.assert_allclose([m["loss"] for m in found], total, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_muon_lowers_the_loss(make_config, batch_at):
     config = make_config(
         {"optimizer.name": "muon", "optimizer.learning_rate": 3e-3, "optimizer.warmup": 1, "steps": 14,
@@ -223,7 +224,7 @@ def test_weight_decay_takes_matrices_only(make_config):
     assert decayed["decoder/head"] and decayed["decoder/stack/mlp_up"] and decayed["embedders_image/stem0"]
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("name", ["adamw", pytest.param("muon", marks=pytest.mark.slow)])
 def test_without_a_gradient_only_decayed_matrices_move(make_config, tiny_state, name):
     config = make_config({"optimizer.name": name, "optimizer.warmup": 0})
     params, transformation = tiny_state.params, optimizer.make(config)
