@@ -108,7 +108,7 @@ def draw_hits(hits: Sequence[Hit], root: Path, path: Path) -> None:
       path: of the file.
 
     Raises:
-      UserError: the file cannot be written.
+      UserError: the file cannot be written, or a picture of the index is gone.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -121,8 +121,13 @@ def draw_hits(hits: Sequence[Hit], root: Path, path: Path) -> None:
         for axes, hit in zip(figure.subplots(rows, columns, squeeze=False).flat, hits, strict=False):
             axes.set_title(f"{hit.score:.3f}  {hit.modality}", fontsize=10)
             if hit.modality == "image":
-                with Image.open(root / hit.name) as image:
-                    axes.imshow(np.asarray(image.convert("RGB")), interpolation="nearest")
+                try:
+                    with Image.open(root / hit.name) as image:
+                        axes.imshow(np.asarray(image.convert("RGB")), interpolation="nearest")
+                except OSError as error:
+                    raise UserError(
+                        f"{root / hit.name} cannot be read: make the index anew, or leave out --picture"
+                    ) from error
             else:
                 axes.text(0.5, 0.5, hit.name, ha="center", va="center", wrap=True, fontsize=10)
         _save(figure, path)

@@ -88,9 +88,8 @@ class Index:
     def name_of(self, given: str) -> str:
         """The name that an item has in the index, of a path or of a text."""
         path = Path(given).expanduser()
-        root = Path(self.root).resolve()
-        if path.exists() and path.resolve().is_relative_to(root):
-            return path.resolve().relative_to(root).as_posix()
+        if path.exists() and path.resolve().is_relative_to(self.root):
+            return path.resolve().relative_to(self.root).as_posix()
         return given
 
     def nearest(
@@ -157,7 +156,7 @@ def index_folder(model: Model, folder: str | os.PathLike[str]) -> Index:
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise UserError(f"{folder} is no folder: give one of pictures, sounds or texts")
-    known = {m for n in ("contrast", "sound") if (o := model.config.objectives.get(n)) for m in (o.first, o.second)}
+    known = {modality for pair in model.contrasted() for modality in pair}
     paths = sorted(p for p in root.rglob("*") if p.is_file())
     names: list[str] = []
     modalities: list[str] = []
@@ -180,7 +179,9 @@ def index_folder(model: Model, folder: str | os.PathLike[str]) -> Index:
     if not names:
         reason = f" ({next(iter(unreadable.values()))})" if unreadable else ""
         raise UserError(f"nothing in {folder} can be read{reason}: give a folder of {', '.join(sorted(known))} files")
-    return Index(tuple(names), tuple(modalities), np.concatenate(parts), model.fingerprint(), str(root), unreadable)
+    return Index(
+        tuple(names), tuple(modalities), np.concatenate(parts), model.fingerprint(), str(root.resolve()), unreadable
+    )
 
 
 def _readable(
