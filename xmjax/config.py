@@ -11,6 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from xmjax.data.source import RATE
 from xmjax.errors import UserError
 from xmjax.registry import suggest
 
@@ -160,7 +161,7 @@ class AudioConfig:
     @property
     def samples(self) -> int:
         """Samples of a sound."""
-        return round(self.seconds * 16_000)
+        return round(self.seconds * RATE)
 
     @property
     def frames(self) -> int:

@@ -12,8 +12,7 @@ from PIL import Image
 from xmjax import vocab
 from xmjax.config import Config
 from xmjax.data import images
-from xmjax.data.arrays import audio_bytes, image_bytes, marked_ids, masked_ids
-from xmjax.data.clips import window
+from xmjax.data.arrays import audio_bytes, image_bytes, marked_ids, masked_ids, window
 from xmjax.data.source import Record, Word
 from xmjax.data.words import words
 from xmjax.errors import UserError

@@ -125,11 +125,11 @@ class Model:
         if len(given) != 1:
             raise UserError("embed takes a text, an image or a sound: give one of them, and call it again for others")
         ((modality, value),) = given.items()
-        tasks = [o for n in ("contrast", "sound") if (o := self.config.objectives.get(n)) is not None]
-        if not tasks:
+        pairs = self.contrasted()
+        if not pairs:
             self._trained("contrast")
-        if not any(modality in (o.first, o.second) for o in tasks):
-            pairs = " and ".join(f"{o.first} with {o.second}" for o in tasks)
+        if not any(modality in pair for pair in pairs):
+            pairs = " and ".join(f"{first} with {second}" for first, second in pairs)
             raise UserError(f"this run has contrasted {pairs}, so {modality} has no vector")
         items = _several(value) or [value]
         if modality == "image":
@@ -140,14 +140,18 @@ class Model:
             data = [text_ids(item, self.config.model.text.max_bytes) for item in items]
         return self._call(vectors, np.stack(data), modality=modality)
 
+    def contrasted(self) -> list[tuple[str, str]]:
+        """Pairs of modalities that the run has contrasted; those in a pair have vectors."""
+        tasks = [self.config.objectives.get(name) for name in ("contrast", "sound")]
+        return [(task.first, task.second) for task in tasks if task is not None]
+
     def localize(self, image: Picture, audio: Sound) -> Float[np.ndarray, "S S"]:
         """Where in a picture a sound comes from: cosines of the sound with the picture's parts, for every pixel.
 
         Raises:
           UserError: a file cannot be read, the run has not trained locate, or its picture is no grid of parts.
         """
-        if "locate" not in self.config.objectives:
-            self._trained("locate")
+        self._trained("locate")
         shown, heard = picture(image, self.config)[None], sound(audio, self.config)[None]
         return spread(self._call(heat, shown, heard)[0], self.config.model.image.size)
 

@@ -40,6 +40,15 @@ def audio_bytes(record: Record) -> UInt8[np.ndarray, " N"]:
     return np.ascontiguousarray(record.audio, "<i2").view(np.uint8)
 
 
+def window(audio: np.ndarray, first: int, samples: int) -> np.ndarray:
+    """Samples ``first`` to ``first + samples`` of int16 [T]; what lies outside is zero."""
+    found = np.zeros(samples, np.int16)
+    low, high = max(first, 0), min(first + samples, len(audio))
+    if low < high:
+        found[low - first : high - first] = audio[low:high]
+    return found
+
+
 def caption_words(caption: Caption) -> tuple[Word, ...]:
     """What may be masked in a caption: the words its source names, else those that whitespace and script tell."""
     return words(caption.text) if caption.words is None else caption.words

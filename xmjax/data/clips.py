@@ -16,14 +16,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from xmjax.data import images
+from xmjax.data.arrays import window
 from xmjax.data.image_files import check_image_options, check_root, read_parallel
-from xmjax.data.source import Caption, Record, Unreadable
+from xmjax.data.source import RATE, Caption, Record, Unreadable
 from xmjax.data.tfds_source import files_hash, first_line, read_examples
 from xmjax.data.words import words
 from xmjax.errors import UserError
-
-RATE = 16_000
-"""Samples of sound a second."""
 
 ATTEMPTS = 8
 """Moments of a record that are tried before one without any sound is taken."""
@@ -191,12 +189,3 @@ def choose(
 def centred(time: float, samples: int) -> int:
     """The first sample of a window of so many samples whose middle is at ``time`` seconds, rounded half up."""
     return math.floor(time * RATE + 0.5) - samples // 2
-
-
-def window(audio: np.ndarray, first: int, samples: int) -> np.ndarray:
-    """Samples ``first`` to ``first + samples`` of int16 [T]; what lies outside is zero."""
-    found = np.zeros(samples, np.int16)
-    low, high = max(first, 0), min(first + samples, len(audio))
-    if low < high:
-        found[low - first : high - first] = audio[low:high]
-    return found

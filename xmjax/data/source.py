@@ -10,6 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+RATE = 16_000
+"""Samples a second of every sound."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Word:

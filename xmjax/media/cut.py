@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-RATE = 16_000
-"""Samples of sound a second."""
+from xmjax.data.source import RATE
 
 WINDOW = 3
 """Seconds of sound around a frame that every record holds, as far as its file has them."""

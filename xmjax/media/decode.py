@@ -25,7 +25,7 @@ from av import logging
 from av.stream import Disposition
 
 from xmjax.data import images
-from xmjax.media.cut import RATE
+from xmjax.data.source import RATE
 
 _LEAP = 3600
 """Seconds between two frames above which the file's clock is taken to be broken."""

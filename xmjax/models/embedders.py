@@ -288,7 +288,7 @@ def _cells(
     shapes = {name: (one.kernel, one.kernel, one.inputs, one.outputs) for name, one in plan.items()}
     kernels = {name: jnp.zeros(shape) for name, shape in shapes.items()}
     if module.is_initializing():
-        # One draw for all of them: with one for each, a smoke run's initialisation took 47 s to compile instead of 18.
+        # One draw for all of them: with one for each, a smoke run's initialisation took 47 CPU-seconds, not 18.
         ends = np.cumsum([np.prod(shape) for shape in shapes.values()])
         drawn = jnp.split(jax.random.normal(module.make_rng("params"), (int(ends[-1]),)), ends[:-1])
         kernels = {
@@ -308,6 +308,11 @@ def _cells(
 
 def _sound_example(config: ModelConfig) -> UInt8[Array, "1 N"]:
     return jnp.zeros((1, 2 * config.audio.samples), jnp.uint8)
+
+
+def _spectrogram(pcm: UInt8[Array, "B N"], options: AudioConfig) -> Float[Array, "B T F"]:
+    """Log-mel of the frames that become tokens."""
+    return sound.log_mel(sound.samples(pcm), options.window, options.hop, options.bands)[:, : options.frames]
 
 
 def _sounding(x: Float[Array, "B T D"], pcm: UInt8[Array, "B N"], silence: Array, config: ModelConfig) -> Tokens:
@@ -336,7 +341,7 @@ class MelAudio(nn.Module):
     @nn.compact
     def __call__(self, audio: UInt8[Array, "B N"]) -> Tokens:
         c, width = self.config.audio, self.config.width
-        mel = sound.log_mel(sound.samples(audio), c.window, c.hop, c.bands)[:, : c.frames].astype(self.dtype)
+        mel = _spectrogram(audio, c).astype(self.dtype)
         x = rearrange(mel, "b (t p) (f q) -> b (t f) (p q)", p=c.patch, q=c.patch)
         x = linear(x, self.param("kernel", _normal(x.shape[-1] ** -0.5), (x.shape[-1], width)))
         x = x + self.param("position", lambda key, shape: sincos(*shape), (x.shape[1], width))
@@ -395,7 +400,7 @@ class ResNetAudio(nn.Module):
     @nn.compact
     def __call__(self, audio: UInt8[Array, "B N"]) -> Tokens:
         c, width = self.config.audio, self.config.width
-        mel = sound.log_mel(sound.samples(audio), c.window, c.hop, c.bands)[:, : c.frames].astype(self.dtype)
+        mel = _spectrogram(audio, c).astype(self.dtype)
         x = _cells(self, rearrange(mel, "b t f -> b f t 1"), c, width)
         x = rearrange(x, "b f t d -> b (t f) d")
         return _sounding(x, audio, self.param("silence", _normal(1.0), (width,)), self.config)

@@ -8,8 +8,7 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Complex64, Float, Shaped, UInt8
 
-RATE = 16_000
-"""Samples a second."""
+from xmjax.data.source import RATE
 
 FLOOR = 1e-6
 """Power below which a band counts as silent."""

@@ -11,9 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Int16
 
 from xmjax.data.playroom.world import COLORS, KINDS, SIZES, Scene
-
-RATE = 16_000
-"""Samples a second."""
+from xmjax.data.source import RATE
 
 PITCH = {"big": 220.0, "medium": 350.0, "small": 560.0}
 """Hertz of the fundamental. None is a multiple of another, or partials of one would be those of the other."""
