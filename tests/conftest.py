@@ -25,6 +25,7 @@ jax.config.update("jax_disable_most_optimizations", True)
 install_import_hook(
     [
         "xmjax.data.arrays",
+        "xmjax.data.regions",
         "xmjax.models",
         "xmjax.objectives",
         "xmjax.sharding",

@@ -32,6 +32,9 @@ class DataConfig:
       file_column: column of the image's path.
       text_column: column of the captions; "" looks for text, caption and captions.
       id_column: column of a record's id; "" takes the image's path.
+      regions_column: column of a picture's objects with boxes (docs/data.md); "" reads none.
+      width_column: column of the width in pixels of the picture that the boxes were drawn in.
+      height_column: column of its height.
       image_feature: for tfds, the feature of the image.
       text_feature: for tfds, the feature of the text; may be a path such as "captions/text".
       builder: for tfds, the name of the data set, such as "coco_captions" or "mnist:3.0.1".
@@ -58,6 +61,9 @@ class DataConfig:
     file_column: str = "file_name"
     text_column: str = ""
     id_column: str = ""
+    regions_column: str = ""
+    width_column: str = "width"
+    height_column: str = "height"
     image_feature: str = "image"
     text_feature: str = "label"
     builder: str = ""
@@ -170,6 +176,21 @@ class AudioConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class RegionsConfig:
+    """Objects with boxes as the picture's part of a fused sequence (EP 3 889 830).
+
+    Attributes:
+      count: most objects of a picture, of more the largest; 0 is a model without them.
+      order: whether each is told its place in the order they come in; without, they are a set.
+      coordinates: whether each is told its box.
+    """
+
+    count: int = 0
+    order: bool = True
+    coordinates: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """The crossmodal transformer.
 
@@ -182,6 +203,9 @@ class ModelConfig:
       decoder_layers: layers of the byte decoder.
       embedding: width of the pooled vectors of the towers.
       association: whether the model tells which units of the other modality each unit of the text speaks of.
+      matching: whether it tells, by an identifier in the fused sequence, whether what is fused belongs together.
+      unmasking: whether it tells the bytes that stand at masked places of a text.
+      regions: objects with boxes, where records have them.
       attention: implementation of attention: "auto", "xla" or "cudnn".
       remat: what the backward pass computes again: "none", "full" or "dots" (all but matrix products).
       unroll: layers unrolled in the scan over a stack; more compiles longer and can run faster.
@@ -199,6 +223,9 @@ class ModelConfig:
     decoder_layers: int = 2
     embedding: int = 128
     association: bool = False
+    matching: bool = False
+    unmasking: bool = False
+    regions: RegionsConfig = RegionsConfig()
     attention: str = "auto"
     remat: str = "none"
     unroll: int = 1

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-BASELINES = ("chance", "random", "most_frequent", "unigram")
+BASELINES = ("chance", "random", "most_frequent", "unigram", "towers")
 """Last parts of a score's name that stand for what needs no learning, in the order of a table's columns."""
 
 _REFERENCES = (*BASELINES, "oracle", "n")

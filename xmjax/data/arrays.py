@@ -105,10 +105,11 @@ def marked_ids(text: str, word: Word, length: int) -> UInt16[np.ndarray, " L"]:
 
 def gloss_ids(gloss: str, max_bytes: int) -> UInt16[np.ndarray, " W"]:
     """The decoder's sequence SEP gloss EOS, cut between characters and padded to max_bytes + 2."""
-    return _written(vocab.SEP, gloss, max_bytes)
+    return written(vocab.SEP, gloss, max_bytes)
 
 
-def _written(start: int, text: str, max_bytes: int) -> UInt16[np.ndarray, " W"]:
+def written(start: int, text: str, max_bytes: int) -> UInt16[np.ndarray, " W"]:
+    """The decoder's sequence start, text, EOS, cut between characters and padded to max_bytes + 2."""
     data = vocab.truncate(vocab.utf8(text), max_bytes)
     ids = np.full(max_bytes + 2, vocab.PAD, np.uint16)
     ids[: len(data) + 2] = [start, *data, vocab.EOS]
@@ -160,6 +161,15 @@ def prompted(caption: Caption, max_prompt_bytes: int, length: int) -> UInt16[np.
     return ids
 
 
+def canvas(caption: Caption, length: int) -> UInt16[np.ndarray, " L"]:
+    """A text as it is filled in: prompt, SEP, caption and EOS, the caption cut between characters, padded."""
+    prompt = vocab.truncate(vocab.utf8(prompt_of(caption)), length - 2)
+    text = vocab.truncate(vocab.utf8(caption.text), length - 2 - len(prompt))
+    ids = np.full(length, vocab.PAD, np.uint16)
+    ids[: len(prompt) + len(text) + 2] = [*prompt, vocab.SEP, *text, vocab.EOS]
+    return ids
+
+
 def asked(
     question: Question | None, max_answer_bytes: int, length: int
 ) -> tuple[UInt16[np.ndarray, " L"], UInt16[np.ndarray, " W"]]:
@@ -175,7 +185,7 @@ def asked(
         return text, np.full(max_answer_bytes + 2, vocab.PAD, np.uint16)
     data = vocab.truncate(vocab.utf8(question.text), length - 2) + b" "
     text[: len(data) + 1] = [*data, vocab.sentinel(0)]
-    return text, _written(vocab.sentinel(0), question.answer, max_answer_bytes)
+    return text, written(vocab.sentinel(0), question.answer, max_answer_bytes)
 
 
 def draw(items: Sequence[T], count: int, rng: np.random.Generator) -> tuple[T, ...]:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from xmjax.data.image_files import ImageFiles, Row, check_root, choose_languages
+from xmjax.data.source import Region
 from xmjax.errors import UserError
 
 _METADATA = ("metadata.jsonl", "metadata.csv")
 _TEXT_COLUMNS = ("text", "caption", "captions")
+_REGION_EXAMPLE = '{"bbox": [x, y, width, height], "category": "dog"}'
 _EXAMPLE = '{"file_name": "images/a.jpg", "text": "a red boat"}'
 
 
@@ -31,6 +33,10 @@ class Folder(ImageFiles):
       file_column: the column that names the file.
       text_column: the column of the text. Empty: the first of ``text``, ``caption`` and ``captions`` that exists.
       id_column: the column of the record's id. Empty: the file's path relative to the root.
+      regions_column: the column of the objects: as COCO has them, a list of ``{"bbox": [x, y, width, height],
+        "category": name}`` in pixels, or as Hugging Face has them, ``{"bbox": [...], "category": [...]}``. Empty: none.
+      width_column: the column of the width in pixels of what the boxes were drawn in.
+      height_column: the column of its height.
       languages: language tags to keep. Empty: all.
       **options: the keyword arguments of `ImageFiles`.
 
@@ -47,6 +53,9 @@ class Folder(ImageFiles):
         file_column: str = "file_name",
         text_column: str = "",
         id_column: str = "",
+        regions_column: str = "",
+        width_column: str = "width",
+        height_column: str = "height",
         languages: Sequence[str] = (),
         name: str = "folder",
         **options: Any,
@@ -69,6 +78,10 @@ class Folder(ImageFiles):
         _check_column(root, columns, text_column, "text_column")
         if id_column:
             _check_column(root, columns, id_column, "id_column")
+        if regions_column:
+            needed = {"regions_column": regions_column, "width_column": width_column, "height_column": height_column}
+            for option, column in needed.items():
+                _check_column(root, columns, column, option)
         rows = []
         for path, number, values in lines:
             place = f"{os.path.join(root, path)}, line {number}"
@@ -79,11 +92,16 @@ class Folder(ImageFiles):
             record_id = values.get(id_column) if id_column else file
             if record_id is None or record_id == "":
                 raise UserError(f"{place}: column {id_column!r} is empty: set it or remove the line.")
-            rows.append(Row(str(record_id), file, list(captions(values.get(text_column), place)), place))
+            row = Row(str(record_id), file, list(captions(values.get(text_column), place)), place)
+            if regions_column:
+                row.frame = _frame(values.get(width_column), values.get(height_column), place)
+                row.regions = tuple(regions(values.get(regions_column), row.frame, place))
+            rows.append(row)
+        with_regions = [regions_column, width_column, height_column] if regions_column else []
         settings = {
             "source": "folder",
             "metadata": digest.hexdigest(),
-            "columns": [file_column, text_column, id_column],
+            "columns": [file_column, text_column, id_column, *with_regions],
             "languages": list(languages),
         }
         super().__init__(root, choose_languages(rows, languages, root), settings, name=name, **options)
@@ -165,6 +183,46 @@ def captions(value: Any, place: str) -> Iterator[tuple[str, str]]:
                 raise UserError(f"{place}: a caption has half of a surrogate pair: mend the line.") from error
             if text.strip():
                 yield language, text.strip()
+
+
+def regions(value: Any, frame: tuple[float, float], place: str) -> Iterator[Region]:
+    """The objects of a picture; see `Folder`. Crowds, and boxes without area inside the picture, are left out.
+
+    Args:
+      value: of the column.
+      frame: (width, height) in pixels of what the boxes were drawn in.
+      place: where it stands, for errors.
+
+    Raises:
+      UserError: it is of another form.
+    """
+    if isinstance(value, dict):
+        boxes, names = value.get("bbox"), value.get("category", value.get("categories"))
+        if not isinstance(boxes, list) or not isinstance(names, list) or len(boxes) != len(names):
+            raise UserError(f"{place}: regions need as many 'bbox' as 'category', {_REGION_EXAMPLE} a region.")
+        value = [{"bbox": box, "category": name} for box, name in zip(boxes, names, strict=True)]
+    width, height = frame
+    for one in value or []:
+        try:
+            x, y, w, h = (float(edge) for edge in one["bbox"])
+            label, crowd = one["category"], one.get("iscrowd", 0)
+        except (TypeError, ValueError, KeyError, AttributeError):
+            raise UserError(f"{place}: a region is {one!r}: write {_REGION_EXAMPLE}.") from None
+        if not isinstance(label, str) or not label.strip():
+            raise UserError(f"{place}: a region's category is {label!r}: write its name, {_REGION_EXAMPLE}.")
+        box = (max(0.0, y / height), max(0.0, x / width), min(1.0, (y + h) / height), min(1.0, (x + w) / width))
+        if not crowd and box[2] > box[0] and box[3] > box[1]:
+            yield Region(box, label.strip())
+
+
+def _frame(width: Any, height: Any, place: str) -> tuple[float, float]:
+    try:
+        frame = float(width), float(height)
+    except (TypeError, ValueError):
+        frame = 0.0, 0.0
+    if not min(frame) > 0:
+        raise UserError(f"{place}: width {width!r} and height {height!r} of the picture are no pixels: set them.")
+    return frame
 
 
 def _inside_root(path: str, written: str, place: str) -> str:

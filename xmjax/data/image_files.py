@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from xmjax.data import images
-from xmjax.data.source import Caption, Record, Unreadable
+from xmjax.data.source import Caption, Record, Region, Unreadable
 from xmjax.data.words import words
 from xmjax.errors import UserError
 
@@ -27,12 +27,16 @@ class Row:
       file: path of the image relative to the root, with forward slashes.
       captions: (language, text) pairs, at least one.
       place: where the row stands, such as "metadata.jsonl, line 3".
+      regions: objects with boxes, as fractions of the sides of the picture as it is in the file.
+      frame: (width, height) of the picture, or of what its boxes were drawn in, where there are regions.
     """
 
     id: str
     file: str
     captions: list[tuple[str, str]]
     place: str
+    regions: tuple[Region, ...] = ()
+    frame: tuple[float, float] = (1.0, 1.0)
 
 
 class ImageFiles:
@@ -136,7 +140,34 @@ class ImageFiles:
         except ValueError as error:
             return Unreadable(label, f"the image cannot be decoded: {error}")
         captions = tuple(Caption(text, language, words=words(text)) for language, text in row.captions)
-        return Record(row.id, captions, image, data if self._keep_file_bytes else None)
+        regions = tuple(region for given in row.regions if (region := squared(given, row.frame, self._fit)))
+        return Record(row.id, captions, image, data if self._keep_file_bytes else None, regions=regions)
+
+
+LEFT = 0.25
+"""Share of a region that must be left in a cropped picture for it to be kept."""
+
+
+def squared(region: Region, frame: tuple[float, float], fit: str) -> Region | None:
+    """A region of a picture as one of the square that is made of it; None where most of it is cut away.
+
+    Args:
+      region: with fractions of the picture's sides.
+      frame: (width, height) of the picture.
+      fit: as of `images.decode`.
+    """
+    width, height = frame
+    side = {"stretch": (height, width), "crop": (min(frame),) * 2, "pad": (max(frame),) * 2}[fit]
+    (y0, y1), (x0, x1) = (
+        [(edge - 0.5) * whole / part + 0.5 for edge in edges]
+        for edges, whole, part in (
+            ((region.box[0], region.box[2]), height, side[0]),
+            ((region.box[1], region.box[3]), width, side[1]),
+        )
+    )
+    box = (max(0.0, y0), max(0.0, x0), min(1.0, y1), min(1.0, x1))
+    left = max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
+    return Region(box, region.label) if left > 0 and left >= LEFT * (y1 - y0) * (x1 - x0) else None
 
 
 def check_root(root: str) -> str:

@@ -66,6 +66,19 @@ class Question:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Region:
+    """A part of a picture that shows one object.
+
+    Attributes:
+      box: (y0, x0, y1, x1) as fractions of the picture's sides.
+      label: what the object is called.
+    """
+
+    box: tuple[float, float, float, float]
+    label: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Record:
     """One item of a data set.
 
@@ -79,6 +92,7 @@ class Record:
       truth: what a procedural source knows about the record; None for real data.
       questions: what can be asked of it, with answers.
       similar: captions of similar pictures, each with its origin.
+      regions: objects of the picture whose boxes are known.
     """
 
     id: str
@@ -90,6 +104,7 @@ class Record:
     truth: Any = None
     questions: tuple[Question, ...] = ()
     similar: tuple[Caption, ...] = ()
+    regions: tuple[Region, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -7,7 +7,10 @@ from xmjax.evaluation.caption import CaptionEvaluator
 from xmjax.evaluation.dictionary import DictionaryEvaluator
 from xmjax.evaluation.entities import EntitiesEvaluator
 from xmjax.evaluation.fill import FillEvaluator
+from xmjax.evaluation.labels import LabelsEvaluator
 from xmjax.evaluation.localize import LocalizeEvaluator
+from xmjax.evaluation.mask_predict import MaskPredictEvaluator
+from xmjax.evaluation.match import MatchEvaluator
 from xmjax.evaluation.objects import ReductionEvaluator, RelationsEvaluator
 from xmjax.evaluation.pointing import PointingEvaluator
 from xmjax.evaluation.retrieval import RetrievalEvaluator
@@ -24,7 +27,10 @@ __all__ = [
     "EntitiesEvaluator",
     "Evaluator",
     "FillEvaluator",
+    "LabelsEvaluator",
     "LocalizeEvaluator",
+    "MaskPredictEvaluator",
+    "MatchEvaluator",
     "PointingEvaluator",
     "ReductionEvaluator",
     "RelationsEvaluator",

@@ -57,7 +57,7 @@ class Evaluator:
 
 
 def batched(config: Config, mesh: Mesh, function: Callable[..., Any], size: int) -> Callable[..., Any]:
-    """``function(model, *arrays)`` as a function of parameters and NumPy arrays with a leading row axis.
+    """``function(model, *arrays)`` as a function of parameters and NumPy arrays, or trees of them, of one row each.
 
     Rows are split over the mesh in batches of one shape, ``size`` rows or a few more; the results come back whole, on
     every process.
@@ -71,13 +71,13 @@ def batched(config: Config, mesh: Mesh, function: Callable[..., Any], size: int)
     size = -(-size // parts) * parts
     rows = sharding.local_rows(mesh, size)
 
-    def run(params: Any, *arrays: np.ndarray) -> Any:
-        count, results = len(arrays[0]), []
+    def run(params: Any, *arrays: Any) -> Any:
+        count, results = len(jax.tree.leaves(arrays)[0]), []
         for start in range(0, count, size):
             # The last batch is filled up with its first row, so that nothing compiles again.
             index = np.arange(start, start + size)
             index = np.where(index < count, index, start)[rows]
-            batch = sharding.place(tuple(a[index] for a in arrays), mesh, size)
+            batch = sharding.place(jax.tree.map(lambda a, rows=index: a[rows], arrays), mesh, size)
             results.append(jax.tree.map(np.asarray, jax.device_get(jitted(params, batch))))
         return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *results)
 

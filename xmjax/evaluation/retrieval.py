@@ -10,6 +10,7 @@ from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores
 from xmjax.evaluation.items import describes, query
 
 RECALLS = (1, 5, 10)
+WAYS = ("text_to_image", "image_to_text")
 
 
 @EVALUATORS.register("retrieval")
@@ -28,29 +29,20 @@ class RetrievalEvaluator(Evaluator):
         self.image = np.stack([image_bytes(record, config.model.image) for record in self.records])
         self.text = np.stack([text_ids(c.text, config.model.text.max_bytes) for c in self.captions])
         self.run = self.compiled(towers)
-        truth = [
+        self.truth = [
             np.array([[float(describes(c, r)) for r in self.records[pool]] for c in self.captions[pool]])
             for pool in self.pools
         ]
-        self.constant = self._both(truth, "/oracle") | self._both([np.zeros_like(t) for t in truth], "/random")
-
-    def _both(self, text_to_image: list[np.ndarray], suffix: str = "") -> Scores:
-        scores = {}
-        for name, matrices in (
-            ("text_to_image", text_to_image),
-            ("image_to_text", [m.T for m in text_to_image]),
-        ):
-            for key, value in recalls(matrices).items():
-                scores[f"retrieval/{name}/{key}{suffix}"] = value
-        return scores
+        self.constant = both_ways(self.truth, "retrieval", "/oracle")
+        self.constant |= both_ways([np.zeros_like(t) for t in self.truth], "retrieval", "/random")
 
     def __call__(self, params):
         if not self.pools:
             return Report({"retrieval/text_to_image/n": 0, "retrieval/image_to_text/n": 0})
         image, text = self.run(params, self.image, self.text)
         matrices = [text[pool] @ image[pool].T for pool in self.pools]
-        scores = self._both(matrices) | self.constant
-        for name in ("text_to_image", "image_to_text"):
+        scores = both_ways(matrices, "retrieval") | self.constant
+        for name in WAYS:
             scores[f"retrieval/{name}/n"] = len(self.records)
         examples = {}
         for pool, matrix in zip(self.pools, matrices, strict=True):
@@ -70,6 +62,22 @@ def towers(model: Any, image: Array, text: Array) -> tuple[Array, Array]:
 def vectors(model: Any, data: Array, modality: str) -> Array:
     """Unit vectors [B, E] of the rows of one modality, seen by itself."""
     return model.tower(modality, model.alone(modality, model.encode(modality, data)))
+
+
+def both_ways(text_to_image: list[np.ndarray], name: str, suffix: str = "") -> Scores:
+    """`recalls` of pictures for texts and of texts for pictures, by "<name>/<direction>/<score><suffix>".
+
+    Args:
+      text_to_image: scores [texts, pictures] of each pool.
+      name: first part of the scores' names.
+      suffix: last part.
+    """
+    ways = dict(zip(WAYS, (text_to_image, [matrix.T for matrix in text_to_image]), strict=True))
+    return {
+        f"{name}/{way}/{key}{suffix}": value
+        for way, matrices in ways.items()
+        for key, value in recalls(matrices).items()
+    }
 
 
 def recalls(matrices: list[np.ndarray]) -> Scores:

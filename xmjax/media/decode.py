@@ -39,6 +39,9 @@ _SLACK = Fraction(1, 20)
 _MEMORY = 16 << 30
 """Bytes of addresses that this process may use: what asks for more is a broken file."""
 
+_LENIENT: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+"""How titles that are not UTF-8 are no errors: from version 19 on PyAV has no other way."""
+
 
 class Unpaired(ValueError):
     """A file that is whole but no pair of picture and sound."""
@@ -283,7 +286,7 @@ def heard(file: str | IO[bytes]) -> np.ndarray:
 
 def _opened(file: str | IO[bytes]) -> Any:
     # A playlist may name what lies elsewhere: nothing but files is opened.
-    return av.open(file, options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    return av.open(file, options={"protocol_whitelist": "file"}, **_LENIENT)
 
 
 def _checked(streams: Sequence[Any]) -> Sequence[Any]:

@@ -17,6 +17,7 @@ from xmjax.models.association import Associate, Association
 from xmjax.models.embedders import Tokens, embedder
 from xmjax.models.layers import linear, rms_norm, sincos, unit
 from xmjax.models.objects import Objects, Reduce, inside, pooled
+from xmjax.models.regions import Regions
 from xmjax.models.stack import Cache, Stack
 
 MAX_LOG_SCALE = math.log(100)
@@ -47,6 +48,14 @@ class Crossmodal(nn.Module):
         self.modality = {m: self.param(f"modality_{m}", normal(0.5), (c.width,)) for m in c.modalities}
         self.absent = {m: self.param(f"absent_{m}", normal(0.5), (c.width,)) for m in c.modalities}
         self.association = Associate(c) if c.association else None
+        self.regions = Regions(c) if c.regions.count else None
+        if c.matching:
+            self.identifier = self.param("matching_identifier", normal(0.5), (c.width,))
+            self.matching = self.param("matching_head", normal(c.width**-0.5), (c.width,))
+        if c.unmasking:
+            bytes_a_token = c.text.downsample if c.text.embedder == "ngram" else 1
+            shape = (bytes_a_token, c.width, vocab.SIZE)
+            self.unmasking = self.param("unmasking_head", normal(c.width**-0.5), shape)
         self.towers = {m: Tower(c) for m in c.modalities}
         self.decoder = Decoder(c)
         self.log_scale = self.param("log_scale", nn.initializers.constant(2.3), ())
@@ -83,6 +92,42 @@ class Crossmodal(nn.Module):
         """
         return self.objects(modality, tokens).tokens if modality in self.reduce else tokens
 
+    def grounded(
+        self, tokens: Tokens, boxes: Float[Array, "B K 4"], masked: Bool[Array, "B K"] | None = None
+    ) -> Tokens:
+        """A picture's objects as what is fused in the place of its tokens; see `models.regions`.
+
+        Args:
+          tokens: what `encode` returned, of a picture without what is masked in it (`models.regions.erased`).
+          boxes: of the objects, (y0, x0, y1, x1) as fractions of the side; those without area are none.
+          masked: objects that are replaced by a learned mask.
+        """
+        if self.regions is None:
+            raise UserError("this model has no regions; train it with config.model.regions.count")
+        return self.regions(tokens, boxes, masked)
+
+    def matches(self, tokens: Mapping[str, Tokens]) -> Float[Array, " B"]:
+        """Logit of whether the parts of each fused sequence belong together, read off the matching identifier.
+
+        Args:
+          tokens: by modality, what would be given to `fuse`.
+        """
+        if not self.config.matching:
+            raise UserError("this model tells no matches; train it with config.model.matching=True")
+        _, identifier = self._fused(tokens, {}, identified=True)
+        if identifier is None:
+            raise UserError(
+                "matches are told by the fusion layers; train it with config.model.fusion_layers, at least 1"
+            )
+        return identifier.astype(jnp.float32) @ self.matching
+
+    def unmask(self, text: Tokens) -> Float[Array, "B L V"]:
+        """Logits of the byte that stands at every place of a text, masked ones among them, from its fused tokens."""
+        if not self.config.unmasking:
+            raise UserError("this model fills in no bytes; train it with config.model.unmasking=True")
+        logits = jnp.einsum("btd,kdv->btkv", text.vectors.astype(jnp.float32), self.unmasking)
+        return rearrange(logits, "b t k v -> b (t k) v")
+
     def fuse(
         self, tokens: Mapping[str, Tokens], absent: Mapping[str, Bool[Array, " B"]] | None = None
     ) -> dict[str, Tokens]:
@@ -95,10 +140,15 @@ class Crossmodal(nn.Module):
           tokens: what `reduced` returned, by modality; modalities may be missing.
           absent: modality -> rows in which it is treated as missing.
         """
-        absent = absent or {}
+        return self._fused(tokens, absent or {})[0]
+
+    def _fused(
+        self, tokens: Mapping[str, Tokens], absent: Mapping[str, Bool[Array, " B"]], identified: bool = False
+    ) -> tuple[dict[str, Tokens], Float[Array, "B D"] | None]:
+        """Fused tokens by modality, and where ``identified`` the vector of the matching identifier among them."""
         tokens = {m: t._replace(valid=t.valid & ~absent[m][:, None]) if m in absent else t for m, t in tokens.items()}
         if self.fusion is None:
-            return tokens
+            return dict(tokens), None
         rows = next(iter(tokens.values())).vectors.shape[0]
         parts, valid, order = [], [], []
         for m in self.config.modalities:
@@ -111,10 +161,14 @@ class Crossmodal(nn.Module):
                 parts.append(tokens[m].vectors)
                 valid.append(tokens[m].valid)
                 order.append(m)
+        if identified:
+            parts.append(jnp.broadcast_to(self.identifier.astype(self.dtype), (rows, 1, self.config.width)))
+            valid.append(jnp.ones((rows, 1), bool))
         x = self.fusion(jnp.concatenate(parts, 1), jnp.concatenate(valid, 1))
         ends = list(itertools.accumulate(part.shape[1] for part in parts))
-        pieces = zip(order, jnp.split(x, ends[:-1], axis=1), strict=True)
-        return {m: tokens[m]._replace(vectors=piece) for m, piece in pieces if m is not None}
+        pieces = jnp.split(x, ends[:-1], axis=1)
+        fused = {m: tokens[m]._replace(vectors=p) for m, p in zip(order, pieces, strict=False) if m is not None}
+        return fused, pieces[-1][:, 0] if identified else None
 
     def alone(self, modality: str, tokens: Tokens) -> Tokens:
         """What stands for one modality by itself: its own layers, or the fusion layers where it has none."""
@@ -177,7 +231,14 @@ class Crossmodal(nn.Module):
         tokens = {m: self.encode(m, e.example(self.config)) for m, e in self.embedders.items()}
         for m, t in tokens.items():
             self.tower(m, self.alone(m, t))
-        fused = self.fuse({m: self.reduced(m, t) for m, t in tokens.items()})
+        reduced = {m: self.reduced(m, t) for m, t in tokens.items()}
+        fused = self.fuse(reduced)
+        if self.regions is not None:
+            self.grounded(tokens["image"], jnp.ones((1, self.config.regions.count, 4)))
+        if self.config.matching:
+            self.matches(reduced)
+        if self.config.unmasking:
+            self.unmask(fused["text"])
         if self.association is not None:
             self.associate(fused["text"], fused["image"])
         self.decode(jnp.zeros((1, 1, 2), jnp.int32), *concatenate(fused))

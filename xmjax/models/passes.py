@@ -64,6 +64,12 @@ class Passes:
         """What of the modality's tokens is fused with others."""
         return self._once(("reduced", modality), lambda: self.model.reduced(modality, self.encoded(modality)))
 
+    def fused_with_text(self, modality: str) -> Tokens:
+        """What of the modality a match is read off: the objects in boxes where the batch has them, else `reduced`."""
+        if modality == "image" and "boxes" in self.batch:
+            return self.model.grounded(self.encoded(modality), self.batch["boxes"])
+        return self.reduced(modality)
+
     def repeated(self, modality: str, count: int) -> Tokens:
         """What of the modality's tokens is fused with others, each row ``count`` times [B * count, T, D]."""
         return jax.tree.map(lambda x: repeat(x, "b ... -> (b c) ...", c=count), self.reduced(modality))

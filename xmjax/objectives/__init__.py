@@ -6,6 +6,9 @@ from xmjax.objectives.caption import Caption
 from xmjax.objectives.contrast import Contrast
 from xmjax.objectives.fill import Fill
 from xmjax.objectives.locate import Locate
+from xmjax.objectives.mask_predict import MaskPredict
+from xmjax.objectives.match import Match
+from xmjax.objectives.regions import Regions
 from xmjax.objectives.sense import Sense
 from xmjax.objectives.sound import Sound
 
@@ -16,8 +19,11 @@ __all__ = [
     "Contrast",
     "Fill",
     "Locate",
+    "MaskPredict",
+    "Match",
     "Objective",
     "Options",
+    "Regions",
     "Sense",
     "Sound",
     "features",

@@ -67,6 +67,13 @@ class Objective:
         """The loss over one batch and what to log of it."""
         raise NotImplementedError
 
+    def alarm(self, metrics: Mapping[str, float]) -> str:
+        """What is wrong and what to do, where metrics of one step look as if nothing is learned; "" where all is well.
+
+        It is told once, after it was wrong in several logged steps in a row.
+        """
+        return ""
+
 
 OBJECTIVES: Registry[type[Objective]] = Registry("objective")
 

@@ -25,6 +25,7 @@ from xmjax.evaluation.run import Evaluation
 from xmjax.objectives import features, make
 from xmjax.training import checkpoint as checkpoints
 from xmjax.training import throughput, weights
+from xmjax.training.alarms import Alarms
 from xmjax.training.checkpoint import Checkpoints
 from xmjax.training.clock import Clock
 from xmjax.training.metrics import MetricsWriter
@@ -104,6 +105,7 @@ def train(config: Config, workdir: Path) -> Scores:
         stack.callback(batches.close)
         update = jit_update(config, objectives, mesh)
         speed = throughput.Throughput(config, objectives, streams)
+        alarms = Alarms(objectives)
         stop = stack.enter_context(_signals())  # before the first word on the terminal, which others wait for
         progress = stack.enter_context(Progress(config.steps, step, enabled=main))
         pending: tuple[int, dict[str, jax.Array]] | None = None
@@ -121,6 +123,8 @@ def train(config: Config, workdir: Path) -> Scores:
             if writer is not None:
                 writer.write(done, values)
             progress.show(done, values)
+            for text in alarms(values):
+                progress.warn(done, text)
             check(done, values)
 
         def check(done: int, values: Mapping[str, Any]) -> None:

@@ -56,6 +56,11 @@ class Progress:
         remaining = "" if left is None else f"  {duration(left)} left"
         print(f"step {step} of {self._steps}  {text}{remaining}", flush=True)
 
+    def warn(self, step: int, text: str) -> None:
+        """Says what looks wrong."""
+        if self._enabled:
+            (self._bar.console.print if self._bar is not None else print)(f"warning, step {step}: {text}")
+
     def unreadable(self, name: str, reasons: Mapping[str, str]) -> None:
         """Names the records of a source that could not be read and were replaced."""
         if self._enabled and reasons:

@@ -5,7 +5,7 @@ from xmjax.data.playroom.lexicon import GLOSSES, HOMOGRAPHS, LANGUAGES, NAMES
 from xmjax.data.playroom.questions import KINDS_OF_QUESTIONS, questions
 from xmjax.data.playroom.render import render
 from xmjax.data.playroom.source import Playroom
-from xmjax.data.playroom.truth import candidates, describes, fills, meant
+from xmjax.data.playroom.truth import candidates, describes, fills, meant, one_label
 from xmjax.data.playroom.world import (
     COLORS,
     HELDOUT,
@@ -49,6 +49,7 @@ __all__ = [
     "fills",
     "margin",
     "meant",
+    "one_label",
     "places",
     "questions",
     "relations",

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from xmjax.data.playroom.lexicon import COLORS, NAMES, RELATIONS, SIZES
 from xmjax.data.playroom.world import Scene, Toy, places, relations
-from xmjax.data.source import Caption, Word
+from xmjax.data.source import Caption, Region, Word
 
 STYLES = ("pair", "list", "size", "one", "place")
 """The wordings a playroom draws from unless told otherwise."""
@@ -225,3 +225,17 @@ def draw_caption(scene: Scene, language: str, style: str, draws: Iterator[float]
     i = int(next(draws) * len(toys))
     j = (i + 1 + int(next(draws) * (len(toys) - 1))) % len(toys)
     return compose(Meaning((_about(toys[i], language, style), _about(toys[j], language, style))), language, style)
+
+
+def label(kind: str, color: str, language: str) -> str:
+    """What a toy is called where it is pointed at: its colour and its name, without article or particle."""
+    return f"{COLORS[language][color]} {NAMES[language][kind]}"
+
+
+def regions(scene: Scene, language: str) -> tuple[Region, ...]:
+    """The toys of a scene in reading order, from left to right, with their boxes; their depth is not told."""
+    found = []
+    for toy in scene.toys:
+        y0, x0, y1, x1 = (edge / scene.image_size for edge in toy.box)
+        found.append(Region((y0, x0, y1, x1), label(toy.kind, toy.color, language)))
+    return tuple(sorted(found, key=lambda region: (region.box[1], region.box[0])))

@@ -125,7 +125,8 @@ class Playroom(Source):
         )
         image = picture(scene, self.image_size)
         name = f"{self.split}/{'sound/' if self.seconds else ''}{index}"
-        return Record(name, captions, image, audio=audio, truth=scene, questions=asked)
+        regions = language.regions(scene, self.languages[0]) if self.languages else ()
+        return Record(name, captions, image, audio=audio, truth=scene, questions=asked, regions=regions)
 
     def manifest(self) -> dict[str, Any]:
         """Everything that the records follow from."""

@@ -3,7 +3,7 @@
 import dataclasses
 
 from xmjax.data.playroom.language import Meaning, Phrase, PlayCaption, compose
-from xmjax.data.playroom.lexicon import KINDS_OF
+from xmjax.data.playroom.lexicon import KINDS_OF, NAMES
 from xmjax.data.playroom.world import COLORS, PLACES, RELATIONS, SIZES, Scene, Toy, places, relations
 
 
@@ -76,6 +76,15 @@ def meant(caption: PlayCaption, index: int, scene: Scene) -> int | None:
     phrase = caption.meaning.phrases[sum(word.kind == kind for word in caption.words[:index])]
     fitting = [i for i, toy in enumerate(scene.toys) if _fits(phrase, caption.language, toy)]
     return fitting[0] if len(fitting) == 1 else None
+
+
+def one_label(caption: PlayCaption, index: int, language: str = "en") -> bool:
+    """Whether a word for a kind, with the colour said of it, leaves one label (`language.label`) only."""
+    assert caption.words is not None
+    kind = caption.words[index].kind
+    phrase = caption.meaning.phrases[sum(word.kind == kind for word in caption.words[:index])]
+    names = {NAMES[language][found] for found in KINDS_OF[caption.language][phrase.word]}
+    return phrase.color is not None and len(names) == 1
 
 
 def fills(scene: Scene, caption: PlayCaption) -> list[int]:

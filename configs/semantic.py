@@ -1,0 +1,31 @@
+"""Texts and objects as one input, learned by masking either and by telling whether they match (EP 3 889 830).
+
+    python launch/pretrain.py --config=configs/semantic.py          two CPU cores, half an hour by estimate
+    python launch/pretrain.py --config=configs/semantic.py:smoke    two CPU cores, under a minute, learns nothing
+
+Objects come with boxes and labels, which the playroom knows. Each is pooled from the picture's tokens inside its box.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.base import parse, run_name, start, weigh
+from xmjax.objectives import options
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The config for the modes of configs/base.py."""
+    size, smoke = parse(arg)
+    config = start(arg)
+    config.name = run_name("semantic", arg)
+    config.model.matching, config.model.unmasking, config.model.regions.count = True, True, 4
+    config.model.text.max_bytes += 16  # room for a caption's prompt before it
+    # Boxes are told apart by tokens of 4 px or finer.
+    image = config.model.image
+    image.patch = min(image.patch, image.size // 8)
+    config.objectives = ConfigDict({n: options(n) for n in ("contrast", "match", "regions", "mask_predict")})
+    config.evaluation.names = ("retrieval", "match", "objects", "mask_predict")
+    if size in ("tiny", "small"):
+        weigh(config, contrast=0.1, match=0.5, regions=2.0, mask_predict=4.0)
+    if (size, smoke) == ("tiny", False):
+        image.unimodal_layers, config.model.fusion_layers, config.steps = 1, 2, 2400
+    return config

@@ -1,0 +1,303 @@
+"""Tests of objects as regions: which are masked together, that nothing leaks, negatives, and matching."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from xmjax import vocab
+from xmjax.config import RegionsConfig
+from xmjax.data import playroom
+from xmjax.data.folder import Folder, regions
+from xmjax.data.image_files import squared
+from xmjax.data.pipeline import Example
+from xmjax.data.playroom import Playroom
+from xmjax.data.regions import boxes_array, groups, kept, label_ids, masked_group, overlaps
+from xmjax.data.source import Region
+from xmjax.errors import UserError
+from xmjax.evaluation.labels import masked_objects
+from xmjax.evaluation.match import pair_scores, reranked
+from xmjax.models.regions import GREY, erased
+from xmjax.objectives import make, options, total_loss
+from xmjax.objectives.match import PRIOR, PRIOR_ENTROPY, drawn
+from xmjax.objectives.regions import label_nats
+from xmjax.training.alarms import PATIENCE, Alarms
+from xmjax.training.step import init, make_model
+
+
+def drawn_boxes(rng):
+    """None to eight boxes on a grid, so that some touch, some overlap and some are one in another."""
+    low = rng.integers(0, 12, (rng.integers(9), 2))
+    return [tuple(box) for box in np.concatenate([low, low + rng.integers(1, 7, low.shape)], 1) / 18]
+
+
+@pytest.fixture(scope="module")
+def config(make_config):
+    return make_config(
+        {
+            "model.regions.count": 4,
+            "model.matching": True,
+            "objectives": {name: options(name) for name in ("contrast", "match", "regions")},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def model(config):
+    """The model bound to its first parameters."""
+    params = jax.jit(lambda: init(config))().params
+    return make_model(config).bind({"params": params})
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_a_masked_group_is_one_component_of_overlaps(seed):
+    found = drawn_boxes(np.random.default_rng(seed))
+    regions = [Region(box, "ball") for box in found]
+    masked = masked_group(regions, 8, np.random.default_rng(0))
+    chosen = np.flatnonzero(masked).tolist()
+    assert bool(chosen) == bool(found)
+    if not found:
+        return
+    touches = overlaps(found)
+    others = [i for i in range(len(found)) if i not in chosen]
+    assert not touches[np.ix_(chosen, others)].any()
+    reached, todo = {chosen[0]}, [chosen[0]]  # all of it hangs together
+    while todo:
+        at = todo.pop()
+        more = [j for j in chosen if touches[at, j] and j not in reached]
+        reached.update(more)
+        todo += more
+    assert reached == set(chosen)
+    assert sorted(i for group in groups(found) for i in group) == list(range(len(found)))
+
+
+def test_of_too_many_regions_the_largest_are_kept_in_their_order():
+    regions = [Region((0, 0, size, size), str(i)) for i, size in enumerate((0.3, 0.1, 0.5, 0.2))]
+    assert [r.label for r in kept(regions, 2)] == ["0", "2"]
+    assert boxes_array(regions, 6)[4:].tolist() == [[0] * 4] * 2
+
+
+def test_labels_are_written_for_what_is_masked_only():
+    regions = [Region((0, 0, 1, 1), "red ball"), Region((0, 0, 1, 1), "공")]
+    ids = label_ids(regions, np.array([True, False, False]), 10)
+    assert ids[0, :10].tolist() == [vocab.sentinel(0), *b"red ball", vocab.EOS]
+    assert (ids[1:] == vocab.PAD).all()
+
+
+def test_nothing_of_a_masked_object_is_seen_through_a_neighbour(config, model):
+    # The second box reaches over the first, masked one: pixels of both change nothing inside of it.
+    boxes = jnp.array([[[0.0, 0, 0.5, 0.5], [0.25, 0.25, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]])
+    masked = jnp.array([[True, False, False, False]])
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (1, 32, 32, 3)).astype(np.uint8)
+    other = image.copy()
+    other[:, :16, :16] = rng.integers(0, 256, (1, 16, 16, 3))
+    beside = image.copy()
+    beside[:, 16:, 16:] = 255 - beside[:, 16:, 16:]
+
+    @jax.jit
+    def grounded(image):
+        return model.grounded(model.encode("image", erased(image, boxes, masked)), boxes, masked).vectors
+
+    first, same, different = (np.asarray(grounded(jnp.asarray(x))) for x in (image, other, beside))
+    np.testing.assert_array_equal(first, same)
+    assert np.abs(first - different)[0, 1].max() > 1e-3
+    assert (np.asarray(erased(jnp.asarray(image), boxes, masked))[0, :16, :16] == GREY).all()
+
+
+def test_objects_without_order_are_a_set(make_config):
+    config = make_config({"model.regions.count": 3, "model.regions.order": False, "objectives": {"contrast": {}}})
+    params = jax.jit(lambda: init(config))().params
+    model = make_model(config).bind({"params": params})
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.integers(0, 256, (1, 32, 32, 3)).astype(np.uint8))
+    boxes = jnp.array([[[0.0, 0, 0.5, 0.5], [0.25, 0.25, 1, 1], [0.5, 0, 1, 0.4]]])
+    text = jnp.full((1, 32), 65, jnp.uint16)
+
+    @jax.jit
+    def fused(boxes):
+        objects = model.grounded(model.encode("image", image), boxes)
+        return model.fuse({"image": objects, "text": model.encode("text", text)})["image"].vectors
+
+    order = jnp.array([2, 0, 1])
+    np.testing.assert_allclose(fused(boxes)[:, order], fused(boxes[:, order]), atol=1e-5)
+
+
+def test_width_stays_with_and_without_coordinates(make_config):
+    for coordinates in (True, False):
+        config = make_config({"model.regions.count": 2, "model.regions.coordinates": coordinates})
+        shapes = jax.eval_shape(lambda config=config: init(config)).params["regions"]
+        assert shapes["kernel"].shape == (16 + 7 * coordinates, 16)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_what_belongs_together_is_never_drawn(seed):
+    rng = np.random.default_rng(seed)
+    same = rng.random((6, 6)) < 0.4
+    np.fill_diagonal(same, True)
+    same[0] = [True] * 5 + [False]
+    likeness = jnp.asarray(rng.uniform(-1, 1, (6, 6)).astype(np.float32))
+    duplicates = jnp.zeros((6, 6), bool)
+    chosen = np.asarray(drawn(jax.random.key(seed), likeness, jnp.asarray(same), duplicates, jnp.arange(6) < 3, 0.1))
+    rows = [i for i in range(6) if not same[i].all()]
+    assert not any(same[i, chosen[i]] for i in rows)
+
+
+def test_near_duplicates_are_drawn_only_where_nothing_else_is_left():
+    same, likeness = jnp.eye(3, dtype=bool), jnp.zeros((3, 3))
+    duplicates = jnp.array([[True, True, False], [True, True, False], [False, False, True]])
+    hard = jnp.zeros(3, bool)
+    draws = np.stack([drawn(jax.random.key(i), likeness, same, duplicates, hard, 0.1) for i in range(20)])
+    assert (draws[:, 0] == 2).all() and (draws[:, 1] == 2).all()
+    everything = jnp.ones((3, 3), bool)
+    draws = np.stack([drawn(jax.random.key(i), likeness, same, everything, hard, 0.1) for i in range(20)])
+    assert set(draws[:, 0]) == {1, 2}
+
+
+def test_hard_negatives_are_the_likely_mistakes():
+    likeness = jnp.array([[1.0, 0.9, -0.5, -0.5]])
+    same = jnp.array([[True, False, False, False]])
+    for by_likeness, low, high in ((True, 0.95, 1.0), (False, 0.2, 0.5)):
+        draws = [
+            int(drawn(jax.random.key(i), likeness, same, jnp.zeros((4, 4), bool), jnp.array([by_likeness]), 0.1)[0])
+            for i in range(200)
+        ]
+        assert low <= draws.count(1) / 200 <= high
+
+
+def test_losses_are_finite_and_learn_from_the_identifier(config, batch_at):
+    batch = {name: jax.tree.map(jnp.asarray, arrays) for name, arrays in batch_at(config).items()}
+    objectives = make(config)
+    params = jax.jit(lambda: init(config))().params
+
+    def loss(params):
+        model = make_model(config).bind({"params": params})
+        return total_loss(objectives, model, batch, jnp.int32(0), jax.random.key(0))
+
+    (_, metrics), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+    assert all(np.isfinite(float(value)) for value in metrics.values())
+    for name in ("matching_identifier", "matching_head"):
+        assert float(jnp.abs(gradient[name]).max()) > 0
+    for leaf in jax.tree.leaves(gradient["regions"]):
+        assert float(jnp.abs(leaf).max()) > 0
+
+
+def test_shares_of_the_tasks(config, make_config):
+    [record] = Playroom("train").read([7])
+
+    def drawn_tasks(**changes):
+        objective = make(
+            make_config({"model.regions.count": 4, "objectives": {"regions": options("regions", **changes)}})
+        )
+        rows = [
+            objective["regions"].features(Example(record, record.captions, np.random.default_rng(i))) for i in range(40)
+        ]
+        return {(bool(r["masked_regions"].any()), bool((r["caption_spans"] != vocab.PAD).any())) for r in rows}
+
+    assert drawn_tasks(words=1.0, both=0.0) == {(False, True)}
+    assert drawn_tasks(words=0.0, both=0.0) == {(True, False)}
+    assert drawn_tasks(words=0.0, both=1.0) == {(True, True)}
+    with pytest.raises(UserError, match="more than 1"):
+        drawn_tasks(words=0.7, both=0.7)
+
+
+def test_a_label_is_read_at_its_object_alone(model):
+    objects = jax.random.normal(jax.random.key(0), (1, 2, 16))
+    labels = np.full((1, 2, 8), vocab.PAD, np.uint16)
+    labels[0, :, :3] = [vocab.sentinel(0), 65, vocab.EOS]
+    nats, count = label_nats(model, objects, jnp.asarray(labels))
+    other, _ = label_nats(model, objects.at[0, 1].add(1.0), jnp.asarray(labels))
+    assert count.tolist() == [[2, 2]]
+    assert float(nats[0, 0]) == pytest.approx(float(other[0, 0]), abs=1e-6) and float(nats[0, 1]) != float(other[0, 1])
+
+
+def test_the_alarm_is_told_once_of_a_constant_predictor(config):
+    alarms = Alarms(make(config))
+    entropy = -(PRIOR * np.log(PRIOR) + (1 - PRIOR) * np.log(1 - PRIOR))
+    assert entropy == pytest.approx(PRIOR_ENTROPY, abs=1e-4)
+    told = [text for _ in range(3 * PATIENCE) for text in alarms({"match/loss": entropy})]
+    assert len(told) == 1 and "config.objectives.match.schedule" in told[0]
+    assert not any(Alarms(make(config))({"match/loss": 0.3}) for _ in range(3 * PATIENCE))
+
+
+def test_objectives_say_what_they_need(make_config):
+    for name, remedy in (("match", "config.model.matching=True"), ("regions", "config.model.regions.count")):
+        with pytest.raises(UserError, match=remedy):
+            make(make_config({"objectives": {name: options(name)}}))
+
+
+def test_asked_objects_are_told_by_their_captions():
+    records = Playroom("val").read(range(40))
+    items = masked_objects(records, 4)
+    assert len(items) > 25
+    for item in items:
+        region = item.record.regions[item.asked]
+        color, _, _ = region.label.partition(" ")
+        assert item.masked[item.asked]
+        said = next(p for p in item.caption.meaning.phrases if p.color == color)
+        names = {
+            playroom.NAMES["en"][k] for k, word in playroom.NAMES[item.caption.language].items() if word == said.word
+        }
+        assert names == {region.label.partition(" ")[2]}
+
+
+def test_regions_of_the_playroom_are_its_toys_in_reading_order():
+    for record in Playroom("val").read(range(10)):
+        found = {tuple(round(32 * edge) for edge in region.box) for region in record.regions}
+        assert found == {toy.box for toy in record.truth.toys}
+        assert [r.box[1] for r in record.regions] == sorted(r.box[1] for r in record.regions)
+
+
+def test_only_the_best_are_ranked_again():
+    towers = np.array([[0.9, 0.8, 0.1, 0.0]])
+    better = np.array([[-3.0, 2.0, 9.0, 9.0]])
+    assert np.argsort(-reranked(towers, better, 2)[0]).tolist() == [1, 0, 2, 3]
+
+
+def test_pairs_are_scored_text_by_picture():
+    images, texts = (np.arange(6), np.arange(6)), np.arange(6) * 10
+    found = pair_scores(lambda params, image, text: image[0] + text, None, images, texts, slice(2, 4))
+    assert found.tolist() == [[22, 23], [32, 33]]
+
+
+def test_regions_config_is_off_by_default():
+    assert RegionsConfig().count == 0
+
+
+@pytest.mark.parametrize(
+    ("fit", "expected"),
+    [("stretch", (0.0, 0.5, 1.0, 1.0)), ("crop", (0.0, 0.5, 1.0, 1.0)), ("pad", (0.25, 0.5, 0.75, 1.0))],
+)
+def test_boxes_follow_the_picture_into_its_square(fit, expected):
+    found = squared(Region((0, 0.5, 1, 1), "dog"), (200, 100), fit)
+    assert found is not None and found.box == pytest.approx(expected)
+
+
+def test_what_a_crop_cuts_away_is_left_out():
+    assert squared(Region((0, 0, 1, 0.3), "dog"), (200, 100), "crop") is None
+    assert squared(Region((0, 0, 1, 0.5), "dog"), (200, 100), "crop") is not None
+
+
+def test_both_conventions_of_boxes_are_read():
+    coco = [{"bbox": [50, 0, 50, 20], "category": "dog"}, {"bbox": [0, 0, 9, 9], "category": "men", "iscrowd": 1}]
+    faces = {"bbox": [[50, 0, 50, 20]], "category": ["dog"]}
+    for value in (coco, faces):
+        assert list(regions(value, (100, 40), "")) == [Region((0, 0.5, 0.5, 1), "dog")]
+    for wrong in ([{"bbox": [1, 2, 3], "category": "dog"}], [{"bbox": [1, 2, 3, 4], "category": 7}], {"bbox": [[1]]}):
+        with pytest.raises(UserError, match="line 3"):
+            list(regions(wrong, (100, 40), "metadata.jsonl, line 3"))
+
+
+def test_regions_of_a_folder(tmp_path):
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "a.png")
+    line = {"file_name": "a.png", "text": "a dog", "objects": [{"bbox": [10, 0, 20, 10], "category": "dog"}]}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(line | {"width": 40, "height": 20}) + "\n")
+    folder = Folder(str(tmp_path), regions_column="objects", split="all", image_size=16, fit="crop")
+    [record] = folder.read([0])
+    assert record.regions == (Region((0, 0, 0.5, 1), "dog"),)
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(UserError, match="width_column"):
+        Folder(str(tmp_path), regions_column="objects", split="all")

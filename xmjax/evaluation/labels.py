@@ -1,0 +1,163 @@
+"""Labels: what a masked object is called, and pictures found by the objects that a text makes expect in them."""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from xmjax import vocab
+from xmjax.data import playroom
+from xmjax.data.arrays import image_bytes, text_ids
+from xmjax.data.regions import boxes_array, groups, kept, label_ids
+from xmjax.data.source import Caption, Record
+from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores, batched
+from xmjax.evaluation.fill import candidate_sequences
+from xmjax.evaluation.items import commonest, query
+from xmjax.evaluation.match import PAIRS, pair_scores
+from xmjax.evaluation.retrieval import WAYS, both_ways
+from xmjax.models.embedders import Tokens
+from xmjax.models.regions import erased
+from xmjax.objectives.base import decoded_nats
+from xmjax.objectives.regions import label_nats
+
+POOLS = 2
+"""Pools that are searched by objects: the labels of every picture are written for every text."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedObject:
+    """A region whose label is asked, with all that overlap it masked.
+
+    Attributes:
+      record: whose it is.
+      caption: what is told of the record.
+      masked: which regions are masked.
+      asked: which of them is asked.
+    """
+
+    record: Record
+    caption: Caption
+    masked: tuple[bool, ...]
+    asked: int
+
+
+def masked_objects(records: Sequence[Record], count: int) -> list[MaskedObject]:
+    """One item a record, where its caption names one of its objects, as far as is known.
+
+    Args:
+      records: with captions and regions.
+      count: most regions of a picture.
+    """
+    items = []
+    for i, record in enumerate(records):
+        rng = np.random.default_rng((2, i))
+        caption, regions = query(record, i), kept(record.regions, count)
+        named = told(caption, record) if record.truth is not None else list(range(len(regions)))
+        if not named:
+            continue
+        asked = named[int(rng.integers(len(named)))]
+        group = next(g for g in groups([region.box for region in regions]) if asked in g)
+        items.append(MaskedObject(record, caption, tuple(k in group for k in range(count)), asked))
+    return items
+
+
+def told(caption: Caption, record: Record) -> list[int]:
+    """Regions of a playroom's record that a caption names by colour and by a word that stands for one label only."""
+    assert isinstance(caption, playroom.PlayCaption) and caption.words is not None
+    scene, found = record.truth, []
+    for i, word in enumerate(caption.words):
+        toy = playroom.meant(caption, i, scene) if word.kind == "kind" else None
+        if toy is None or not playroom.one_label(caption, i):
+            continue
+        box = tuple(edge / scene.image_size for edge in scene.toys[toy].box)
+        found += [k for k, region in enumerate(record.regions) if region.box == box]
+    return found
+
+
+@EVALUATORS.register("objects")
+class LabelsEvaluator(Evaluator):
+    """Label accuracy of masked objects among all labels, and recall of pictures by the labels a text makes expect.
+
+    For retrieval all objects of every picture are masked, and their labels, as they come with the boxes, are scored
+    given the text and the boxes (EP 3 889 830, paragraph 71).
+    """
+
+    def __init__(self, config, mesh, records):
+        super().__init__(config, mesh, records)
+        count, length = config.model.regions.count, config.model.text.max_bytes
+        self.records = [r for r in self.records if r.captions and r.regions and count]
+        self.items = masked_objects(self.records, count)
+        if not self.items:
+            return
+        names = sorted({region.label for record in self.records for region in kept(record.regions, count)})
+        self.labels = [kept(item.record.regions, count)[item.asked].label for item in self.items]
+        self.answers = [names.index(label) for label in self.labels]
+        self.chance = 1 / len(names)
+        sequences = candidate_sequences([names])
+        self.arrays = (
+            np.stack([image_bytes(item.record, config.model.image) for item in self.items]),
+            np.stack([boxes_array(item.record.regions, count) for item in self.items]),
+            np.array([item.masked for item in self.items]),
+            np.array([item.asked for item in self.items]),
+            np.stack([text_ids(item.caption.text, length) for item in self.items]),
+        )
+        self.run = self.compiled(partial(score_labels, sequences=jnp.asarray(sequences[0])))
+        self._prepare_retrieval(count, length, sequences.shape[2] - 2)
+
+    def _prepare_retrieval(self, count: int, length: int, longest: int) -> None:
+        config = self.config
+        pool = min(config.evaluation.pool, len(self.records))
+        pools = min(POOLS, len(self.records) // pool)
+        self.pools = [slice(i * pool, (i + 1) * pool) for i in range(pools)]
+        shown = self.records[: pools * pool]
+        boxes = np.stack([boxes_array(r.regions, count) for r in shown])
+        labels = np.stack([label_ids(r.regions, b[:, 2] > 0, longest) for r, b in zip(shown, boxes, strict=True)])
+        texts = np.stack([text_ids(query(r, i).text, length) for i, r in enumerate(shown)])
+        self.gallery, self.queries = (boxes, labels), texts
+        self.score = batched(config, self.mesh, expected, PAIRS * config.evaluation.batch_size)
+
+    def __call__(self, params):
+        if not self.items:
+            return Report({"objects/n": 0})
+        image, boxes, masked, asked, text = self.arrays
+        right = np.argmin(self.run(params, *self.arrays), 1) == self.answers
+        blind = self.run(params, image, boxes, masked, asked, np.full_like(text, vocab.PAD))
+        scores: Scores = {
+            "objects/accuracy": float(np.mean(right)),
+            "objects/accuracy/oracle": 1.0,
+            "objects/no_text": float(np.mean(np.argmin(blind, 1) == self.answers)),
+            "objects/chance": self.chance,
+            "objects/most_frequent": commonest([""] * len(self.labels), [{label} for label in self.labels]),
+            "objects/n": len(self.items),
+        }
+        found = [pair_scores(self.score, params, self.gallery, self.queries, pool) for pool in self.pools]
+        scores |= both_ways(found, "objects") | both_ways([np.zeros_like(m) for m in found], "objects", "/random")
+        return Report(scores | {f"objects/{way}/n": sum(map(len, found)) for way in WAYS})
+
+
+def score_labels(
+    model: Any, image: Array, boxes: Array, masked: Array, asked: Array, text: Array, *, sequences: Array
+) -> Array:
+    """Nats of every label at the place of one masked object of each row [B, K], +inf for padding."""
+    objects = model.grounded(model.encode("image", erased(image, boxes, masked)), boxes, masked)
+    fused = model.fuse({"image": objects, "text": model.encode("text", text)}, {"text": jnp.all(text == vocab.PAD, -1)})
+    place = jnp.take_along_axis(fused["image"].vectors, asked[:, None, None], 1)
+    rows = jnp.broadcast_to(sequences, (len(image), *sequences.shape))
+    nats, count = decoded_nats(model, rows, place, jnp.ones(place.shape[:2], bool))
+    return jnp.where(count > 0, nats, jnp.inf)
+
+
+def expected(model: Any, gallery: tuple[Array, Array], text: Array) -> Array:
+    """Minus the nats a byte of the labels of each row's picture, given its boxes and the text alone [B]."""
+    boxes, labels = gallery
+    side = model.config.image.size
+    grey = model.encode("image", jnp.zeros((1, side, side, 3), jnp.uint8))
+    tokens = Tokens(*(jnp.broadcast_to(x, (len(boxes), *x.shape[1:])) for x in grey))
+    objects = model.grounded(tokens, boxes, jnp.ones(boxes.shape[:2], bool))
+    fused = model.fuse({"image": objects, "text": model.encode("text", text)})
+    nats, count = label_nats(model, fused["image"].vectors, labels)
+    return -jnp.sum(nats, 1) / jnp.maximum(1, jnp.sum(count, 1))

@@ -1,0 +1,103 @@
+"""Mask-predict: captions written by filling an unknown text, several bytes at a time."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from xmjax import vocab
+from xmjax.data.arrays import canvas, image_bytes
+from xmjax.data.regions import boxes_array
+from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
+from xmjax.evaluation.items import commonest, references
+from xmjax.evaluation.match import encoded_image
+from xmjax.objectives.mask_predict import caption_places, hidden, unmasked
+
+ROUNDS = 10
+"""Rounds in which a text is written."""
+
+
+@EVALUATORS.register("mask_predict")
+class MaskPredictEvaluator(Evaluator):
+    """Captions that are equal to one of the record's own, written in rounds from an unknown text.
+
+    A model that was not trained to do so is not scored.
+    """
+
+    def __init__(self, config, mesh, records):
+        count = config.model.regions.count
+        super().__init__(config, mesh, [r for r in records if r.captions and (r.regions or not count)])
+        if not self.records or not config.model.unmasking:
+            self.records = []
+            return
+        self.captions = [r.captions[i % len(r.captions)] for i, r in enumerate(self.records)]
+        self.references = [references(c, r) for c, r in zip(self.captions, self.records, strict=True)]
+        self.arrays = (
+            np.stack([image_bytes(r, config.model.image) for r in self.records]),
+            np.stack([boxes_array(r.regions, max(1, count)) for r in self.records]),
+            np.stack([canvas(c, config.model.text.max_bytes) for c in self.captions]),
+        )
+        self.write = self.compiled(partial(written, rounds=ROUNDS))
+
+    def __call__(self, params):
+        if not self.records:
+            return Report({"mask_predict/n": 0})
+        texts = [vocab.decode(ids) for ids in self.write(params, *self.arrays)]
+        right = [text in known for text, known in zip(texts, self.references, strict=True)]
+        groups = [(c.language, c.style) for c in self.captions]
+        examples = {r.id: {"unmasked": text} for r, text in zip(self.records, texts, strict=True)}
+        return Report(
+            {
+                "mask_predict/exact": float(np.mean(right)),
+                "mask_predict/exact/oracle": float(np.mean([bool(known) for known in self.references])),
+                "mask_predict/exact/most_frequent": commonest(groups, self.references),
+                "mask_predict/n": len(right),
+            },
+            examples,
+        )
+
+
+def written(model: Any, image: Array, boxes: Array, known: Array, *, rounds: int) -> Array:
+    """Captions of pictures [B, L] after the prompts of canvases, EOS and PAD behind them.
+
+    In every round the bytes that were least certain when they were written are masked and written again, all at once,
+    fewer each time (Ghazvininejad et al. 2019). The text ends at the first EOS of the round, so that its length may
+    still change; where there is none it fills the canvas.
+
+    Args:
+      model: a `Crossmodal` bound to its parameters.
+      image: pictures.
+      boxes: of their objects.
+      known: canvases, of which the prompts are read.
+      rounds: of writing.
+    """
+    ids = known.astype(jnp.int32)
+    place = jnp.arange(ids.shape[1])
+    free = place >= jnp.argmax(caption_places(ids), -1)[:, None]
+    other = encoded_image(model, image, boxes)
+    may = jnp.arange(vocab.SIZE) < 256
+    may = may.at[vocab.EOS].set(True)
+
+    def end_of(ids: Array) -> Array:
+        ends = free & (ids == vocab.EOS)
+        return jnp.where(jnp.any(ends, -1), jnp.argmax(ends, -1), ids.shape[1] - 1)[:, None]
+
+    def one(round: Array, carried: tuple[Array, Array]) -> tuple[Array, Array]:
+        ids, certain = carried
+        inside = free & (place <= end_of(ids))
+        count = jnp.sum(inside, -1, keepdims=True) * (rounds - round) // rounds
+        rank = jnp.argsort(jnp.argsort(jnp.where(inside, certain, jnp.inf), -1), -1)
+        again = (inside & (rank < jnp.maximum(count, 1))) | (free & ~inside)
+        logits = unmasked(model, "image", other, hidden(ids, again))
+        log_probability = jnp.where(may, jax.nn.log_softmax(logits), -jnp.inf)
+        best, sure = jnp.argmax(log_probability, -1), jnp.max(log_probability, -1)
+        return jnp.where(again, best, ids), jnp.where(again, sure, certain)
+
+    start = jnp.where(free, vocab.MASK, ids), jnp.full(ids.shape, -jnp.inf)
+    ids, _ = jax.lax.fori_loop(0, rounds, one, start)
+    first = jnp.argmax(free, -1)[:, None]
+    shifted = jnp.take_along_axis(ids, jnp.minimum(first + place, ids.shape[1] - 1), 1)
+    return jnp.where(place <= end_of(ids) - first, shifted, vocab.PAD).astype(jnp.int32)

@@ -1,0 +1,93 @@
+"""Mask-predict: the bytes of a caption that is unknown, wholly or in part, are read off its own places."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Integer
+
+from xmjax import vocab
+from xmjax.data.arrays import canvas
+from xmjax.data.regions import boxes_array
+from xmjax.errors import UserError
+from xmjax.objectives import base
+from xmjax.training import flops
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(base.Options):
+    """Options of `MaskPredict`.
+
+    Attributes:
+      unknown: share of captions no byte of which is known; of the others a share that is drawn evenly from 0 to 1.
+      modality: what the caption is of.
+    """
+
+    unknown: float = 0.3
+    modality: str = "image"
+
+
+@base.OBJECTIVES.register("mask_predict")
+class MaskPredict(base.Objective):
+    """Conditional masked language modelling over bytes (Ghazvininejad et al. 2019), by the encoder alone.
+
+    How EP 3 889 830 (paragraph 72) writes a caption: the features of the picture and those of an unknown text go in,
+    and the text is what comes out at its places. Language and style stand before it. How long it is nobody tells:
+    everything behind its end is unknown too, and the end is one of the symbols to predict.
+    """
+
+    Options = Options
+
+    def __init__(self, options, config):
+        super().__init__(options, config)
+        if not config.model.unmasking:
+            raise UserError("config.objectives.mask_predict needs config.model.unmasking=True")
+
+    def features(self, example: Any) -> dict[str, np.ndarray]:
+        count = self.config.model.regions.count
+        arrays = {"canvas": canvas(example.captions[0], self.config.model.text.max_bytes)}
+        return arrays | ({"boxes": boxes_array(example.record.regions, count)} if count else {})
+
+    def flops(self, share):
+        o, model = self.options, self.config.model
+        other, text = model.regions.count or flops.kept(model, o.modality), flops.tokens(model, "text")
+        head = 2 * model.text.max_bytes * model.width * vocab.SIZE
+        return {
+            f"encode/{o.modality}": flops.encode(model, o.modality),
+            "canvas": flops.encode(model, "text"),
+            "mask_predict": flops.stack(model, model.fusion_layers, other + text) + head,
+        }
+
+    def loss(self, passes, rng):
+        o, model, ids = self.options, passes.model, passes.batch["canvas"].astype(jnp.int32)
+        whole, rate, drawn = (jax.random.fold_in(rng, i) for i in range(3))
+        wholly = jax.random.bernoulli(whole, o.unknown, (len(ids), 1))
+        rates = jnp.where(wholly, 1.0, jax.random.uniform(rate, (len(ids), 1)))
+        written = caption_places(ids)
+        masked = written & (jax.random.uniform(drawn, ids.shape) < rates)
+        logits = unmasked(model, o.modality, passes.fused_with_text(o.modality), hidden(ids, masked))
+        nats = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, ids[..., None], -1)[..., 0]
+        count = jnp.sum(masked, -1)
+        nats = jnp.sum(jnp.where(masked, nats, 0), -1)
+        return jnp.mean(nats / jnp.maximum(1, count)), {
+            "bits_per_byte": base.bits_per_byte(nats, count),
+            "unknown_bits_per_byte": base.bits_per_byte(nats * wholly[:, 0], count * wholly[:, 0]),
+        }
+
+
+def caption_places(ids: Integer[Array, "B L"]) -> Bool[Array, "B L"]:
+    """Where in canvases, prompt SEP caption EOS PAD, the caption and its EOS stand."""
+    begun = jnp.cumsum(ids == vocab.SEP, -1) - (ids == vocab.SEP) > 0
+    return begun & (ids != vocab.PAD)
+
+
+def hidden(ids: Integer[Array, "B L"], masked: Bool[Array, "B L"]) -> Integer[Array, "B L"]:
+    """Canvases with masks at some places and at all behind the end, so that their length does not show."""
+    return jnp.where(masked | (ids == vocab.PAD), vocab.MASK, ids)
+
+
+def unmasked(model: Any, modality: str, other: Any, ids: Integer[Array, "B L"]) -> Array:
+    """Logits of the byte at every place of texts [B, L, V], read with what is fused of the other modality."""
+    return model.unmask(model.fuse({modality: other, "text": model.encode("text", ids)})["text"])

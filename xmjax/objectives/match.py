@@ -1,0 +1,129 @@
+"""Match: whether a caption and a picture belong together, read off an identifier that is fused with both."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from xmjax.data.regions import boxes_array
+from xmjax.errors import UserError
+from xmjax.models.embedders import Tokens
+from xmjax.objectives import base, contrast
+from xmjax.training import flops
+
+PRIOR = 1 / 3
+"""Share of the pairs that belong together: of each record its own, one with another picture, one with another text."""
+
+PRIOR_ENTROPY = 0.6365
+"""Entropy of that, nats: the loss of a model that tells nothing (reported of BLIP as "stuck at 0.63")."""
+
+NEVER, SELDOM = -1e9, -1e4
+"""Logits of what is no negative, and of what is one only where there is no other."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(base.Options):
+    """Options of `Match`.
+
+    Attributes:
+      hard: share of the negatives that are drawn by the likeness of the towers' vectors; the others are drawn evenly.
+      temperature: of that draw, in cosine; near 0 the likest one always wins.
+      duplicate: pictures and texts whose cosine with the record's own is above this are taken for the same.
+      modality: what the captions are matched with.
+    """
+
+    hard: float = 0.5
+    temperature: float = 0.1
+    duplicate: float = 0.995
+    modality: str = "image"
+
+
+@base.OBJECTIVES.register("match")
+class Match(base.Objective):
+    """The second training task of EP 3 889 830: compatibility, from the value of the matching identifier.
+
+    Negatives are made inside the step, out of the whole batch wherever its rows lie: the caption with another picture,
+    the picture with another caption (claim 4). Rows of the same record, captions that are equal, and near duplicates
+    are no negatives.
+    """
+
+    Options = Options
+
+    def __init__(self, options, config):
+        super().__init__(options, config)
+        if not config.model.matching:
+            raise UserError("config.objectives.match needs config.model.matching=True")
+
+    def features(self, example):
+        count = self.config.model.regions.count
+        return {"boxes": boxes_array(example.record.regions, count)} if count else {}
+
+    def flops(self, share):
+        o, model = self.options, self.config.model
+        other = model.regions.count or flops.kept(model, o.modality)
+        length = other + flops.tokens(model, "text") * share + 1
+        return contrast.encoded_flops(self.config, contrast.Options(first=o.modality), share) | {
+            "match": 3 * flops.stack(model, model.fusion_layers, length)
+        }
+
+    def loss(self, passes, rng):
+        o, model, captions = self.options, passes.model, passes.captions
+        other = passes.fused_with_text(o.modality)
+        text = jax.tree.map(lambda x: x[::captions], passes.encoded("text"))
+        first, second = passes.tower(o.modality), passes.tower("text")[::captions]
+        same = contrast.positives(passes.batch, o.modality, "text")[:, ::captions]
+        picked, pictures, texts = (jax.random.fold_in(rng, i) for i in range(3))
+        likeness = jax.lax.stop_gradient(first @ second.T)
+        by_likeness = jax.random.bernoulli(picked, o.hard, (2, len(first)))
+        wrong_text = drawn(texts, likeness, same, alike(second, o.duplicate), by_likeness[0], o.temperature)
+        wrong_picture = drawn(pictures, likeness.T, same.T, alike(first, o.duplicate), by_likeness[1], o.temperature)
+        rows = jnp.arange(len(first))
+        pairs = jnp.concatenate([rows, rows, wrong_picture]), jnp.concatenate([rows, wrong_text, rows])
+        logits = model.matches({o.modality: taken(other, pairs[0]), "text": taken(text, pairs[1])})
+        matched = jnp.repeat(jnp.array([True, False, False]), len(first))
+        nats = -jax.nn.log_sigmoid(jnp.where(matched, logits, -logits))
+        return jnp.mean(nats), {"accuracy": jnp.mean((logits > 0) == matched)}
+
+    def alarm(self, metrics):
+        """What to do about a loss that stays where a model is that tells nothing."""
+        if abs(metrics["match/loss"] - PRIOR_ENTROPY) > 0.01 * PRIOR_ENTROPY:
+            return ""
+        return (
+            f"match/loss stays at {PRIOR_ENTROPY}, the entropy of its prior: it tells nothing. Begin it later, with "
+            "config.objectives.match.schedule=((0.2, 0), (0.3, 1)), when retrieval works, or lower the learning rate"
+        )
+
+
+def alike(vectors: Float[Array, "R E"], least: float) -> Bool[Array, "R R"]:
+    """Rows whose vectors are nearly the same."""
+    vectors = jax.lax.stop_gradient(vectors)
+    return vectors @ vectors.T > least
+
+
+def drawn(
+    rng: Array,
+    likeness: Float[Array, "R K"],
+    same: Bool[Array, "R K"],
+    duplicates: Bool[Array, "K K"],
+    by_likeness: Bool[Array, " R"],
+    temperature: float,
+) -> Array:
+    """For each row a column that does not belong to it [R].
+
+    Args:
+      rng: key.
+      likeness: cosine of each row and column.
+      same: pairs that belong together; column i belongs to row i.
+      duplicates: columns that are nearly the same as another; those of a row's own are taken only if nothing else is.
+      by_likeness: rows for which likely mistakes are drawn, in the place of any.
+      temperature: of the draw, in cosine.
+    """
+    logits = jnp.where(by_likeness[:, None], likeness / temperature, 0.0)
+    logits = jnp.where(same, NEVER, jnp.where(duplicates, SELDOM, logits))
+    return jax.random.categorical(rng, logits)
+
+
+def taken(tokens: Tokens, rows: Array) -> Tokens:
+    """Rows of tokens, by index."""
+    return jax.tree.map(lambda x: x[rows], tokens)

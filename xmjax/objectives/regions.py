@@ -1,0 +1,119 @@
+"""Regions: objects and words of a picture and its caption are masked, and written from what is left of the two."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from jaxtyping import Array, Float, Integer
+
+from xmjax import vocab
+from xmjax.data.arrays import mask_words, text_ids
+from xmjax.data.regions import boxes_array, label_ids, masked_group
+from xmjax.errors import UserError
+from xmjax.models.crossmodal import concatenate
+from xmjax.models.regions import erased
+from xmjax.objectives import base
+from xmjax.training import flops
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(base.Options):
+    """Options of `Regions`.
+
+    Attributes:
+      words: share of records of which words are masked and no object.
+      both: share of which words and objects are masked; of the others objects only.
+      everything: share of those with masked objects of which all are, the picture being unknown.
+      drop: share of records with whole captions that are read without it, so that a blind guess is an honest one.
+      spans: largest number of words masked in a caption.
+      rate: largest share of a caption's words that is masked.
+      max_span_bytes: longest span; longer words are not masked.
+      max_label_bytes: longer labels are cut.
+    """
+
+    words: float = 0.25
+    both: float = 0.25
+    everything: float = 0.25
+    drop: float = 0.1
+    spans: int = 1
+    rate: float = 0.3
+    max_span_bytes: int = 15
+    max_label_bytes: int = 15
+
+
+@base.OBJECTIVES.register("regions")
+class Regions(base.Objective):
+    """The first training task of EP 3 889 830: text units and objects in one input, some of each replaced by masks.
+
+    Objects that overlap are masked together, others one at a time, and are erased from the picture before anything of
+    it is read, so that no neighbour shows them. The label of a masked object is written from its place in the fused
+    sequence alone, masked words from all of it.
+    """
+
+    Options = Options
+
+    def __init__(self, options, config):
+        super().__init__(options, config)
+        if not config.model.regions.count:
+            raise UserError("config.objectives.regions needs config.model.regions.count, such as 4")
+        if options.words + options.both > 1:
+            raise UserError("config.objectives.regions: the shares words and both are more than 1 together")
+
+    def features(self, example: Any) -> dict[str, np.ndarray]:
+        o, count, length = self.options, self.config.model.regions.count, self.config.model.text.max_bytes
+        regions, rng = example.record.regions, example.rng
+        task = rng.random()
+        masked = np.zeros(count, bool)
+        boxes = boxes_array(regions, count)
+        if regions and task >= o.words:
+            whole = rng.random() < o.everything
+            masked = boxes[:, 2] > 0 if whole else masked_group(regions, count, rng)
+        ids, spans = mask_words(example.captions[0], rng, o.spans, o.rate, o.max_span_bytes, length)
+        if masked.any() and task >= o.words + o.both:
+            ids, spans = text_ids(example.captions[0].text, length), np.full_like(spans, vocab.PAD)
+        return {
+            "boxes": boxes,
+            "masked_regions": masked,
+            "labels": label_ids(regions, masked, o.max_label_bytes),
+            "masked_caption": ids,
+            "caption_spans": spans,
+        }
+
+    def flops(self, share):
+        o, model = self.options, self.config.model
+        count, text = model.regions.count, flops.tokens(model, "text") * share
+        return {
+            "erased": flops.encode(model, "image"),
+            "masked_caption": flops.encode(model, "text", share),
+            "fuse/regions": flops.stack(model, model.fusion_layers, count + text + 1),
+            "labels": count * flops.decoder(model, o.max_label_bytes + 1, 1, 1),
+            "caption_spans": flops.decoder(model, o.max_span_bytes + 1, count + text, o.spans),
+        }
+
+    def loss(self, passes, rng):
+        model, batch = passes.model, passes.batch
+        words, boxes, masked = batch["caption_spans"], batch["boxes"], batch["masked_regions"]
+        objects = model.grounded(model.encode("image", erased(batch["image"], boxes, masked)), boxes, masked)
+        absent = jax.random.bernoulli(rng, self.options.drop, (len(boxes),)) & jnp.all(words == vocab.PAD, (1, 2))
+        fused = model.fuse({"image": objects, "text": model.encode("text", batch["masked_caption"])}, {"text": absent})
+        found = label_nats(model, fused["image"].vectors, batch["labels"])
+        written = base.decoded_nats(model, words, *concatenate(fused))
+        # Every record counts alike, whatever is masked of it.
+        each = [jnp.sum(nats, -1) / jnp.maximum(1, jnp.sum(count, -1)) for nats, count in (found, written)]
+        return jnp.mean(sum(each)), {
+            "label_bits_per_byte": base.bits_per_byte(*found),
+            "word_bits_per_byte": base.bits_per_byte(*written),
+        }
+
+
+def label_nats(
+    model: Any, objects: Float[Array, "B K D"], labels: Integer[Array, "B K W"]
+) -> tuple[Float[Array, "B K"], Float[Array, "B K"]]:
+    """Nats and number of ids of labels, each written from one object's place in a fused sequence alone."""
+    places = rearrange(objects, "b k d -> (b k) 1 d")
+    sequences = rearrange(labels, "b k w -> (b k) 1 w")
+    nats, count = base.decoded_nats(model, sequences, places, jnp.ones(places.shape[:2], bool))
+    return rearrange(nats, "(b k) 1 -> b k", b=len(objects)), rearrange(count, "(b k) 1 -> b k", b=len(objects))
