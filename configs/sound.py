@@ -29,6 +29,10 @@ def get_config(arg: str = "") -> ConfigDict:
     image.patch = min(image.patch, image.size // 8)
     config.objectives = ConfigDict({n: options(n) for n in ("contrast", "sound", "locate")})
     config.evaluation.names = ("retrieval", "sound", "localize", "arithmetic", "compose")
+    config.objectives.locate.sharpness = 8.0
     if not smoke:
         config.evaluation.samples = 1000
+    if (size, smoke) == ("tiny", False):
+        # One layer of attention over the picture's 64 tokens learns as much a step as two, in two thirds of the time.
+        image.unimodal_layers, config.steps = 1, 2800
     return config

@@ -42,15 +42,23 @@ def test_one_attribute_is_changed(config, mesh):
     looks = [(playroom.KINDS.index(k), playroom.COLORS.index(c)) for k, c in evaluator.looks]
     vectors = np.array([np.concatenate([kind[k], color[c]]) for k, c in looks])
     place = np.random.default_rng(0).normal(size=(len(looks), 3))  # what a text does not say
-    evaluator.run = lambda *_: (np.concatenate([vectors, place], 1), np.concatenate([vectors, 0 * place], 1))
+
+    def found(image, text):
+        return lambda *_: (np.tile(image, (2, 1)), np.tile(text, (2, 1)))  # texts in two languages
+
+    evaluator.run = found(np.concatenate([vectors, place], 1), np.concatenate([vectors, 0 * place], 1))
     scores = evaluator(None).scores
     assert scores["arithmetic/n"] == len(evaluator.pairs) and scores["arithmetic/top1/oracle"] == 1
     assert scores["arithmetic/top1_inputs_kept"] <= scores["arithmetic/top1"]
-    evaluator.run = lambda *_: (vectors, vectors)
+    evaluator.run = found(vectors, vectors)
     assert evaluator(None).scores["arithmetic/top1"] == evaluator(None).scores["arithmetic/top1/text_alone"] == 1
-    evaluator.run = lambda *_: (np.zeros_like(vectors), np.zeros_like(vectors))
+    evaluator.run = found(0 * vectors, 0 * vectors)
     scores = evaluator(None).scores
     assert scores["arithmetic/top1"] == pytest.approx(scores["arithmetic/top1/chance"])
+    # Who knows what is said finds every picture: no text names two kinds.
+    for i, j in evaluator.pairs:
+        said = [playroom.NAMES[playroom.LANGUAGES[evaluator.language[j]]][kind] for kind, _ in evaluator.looks]
+        assert len({kind for (kind, _), name in zip(evaluator.looks, said, strict=True) if name == said[j]}) == 1
 
 
 def test_a_picture_and_a_sound_ask_for_the_picture_of_both(config, mesh):

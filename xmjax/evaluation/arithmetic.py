@@ -21,8 +21,8 @@ SIZE = "medium"
 class ArithmeticEvaluator(Evaluator):
     """One toy made another: the picture of a red cup, less "red cup", plus "red hat", is nearest to that of a red hat.
 
-    Every two looks (kind and colour) that differ in one of both are asked for, among one picture of each. Runs on the
-    playroom alone.
+    Every two looks (kind and colour) that differ in one of both are asked for, among one picture of each. Both texts
+    are in the first language that has a name of its own for the wanted kind. Runs on the playroom alone.
     """
 
     def __init__(self, config, mesh, records):
@@ -33,9 +33,10 @@ class ArithmeticEvaluator(Evaluator):
             return
         size = config.model.image.size
         shown = [alone(kind, color, SIZE, seed, size) for seed, (kind, color) in enumerate(self.looks)]
-        captions = [playroom.captions(r.truth, "en", "one")[0].text for r in shown]
+        captions = [playroom.captions(r.truth, lang, "one")[0].text for lang in playroom.LANGUAGES for r in shown]
         self.image = np.stack([image_bytes(r, config.model.image) for r in shown])
         self.text = np.stack([text_ids(caption, config.model.text.max_bytes) for caption in captions])
+        self.language = np.array([language_of(kind) for kind, _ in self.looks])
         self.pairs = np.array([
             (i, j)
             for i, j in itertools.permutations(range(len(self.looks)), 2)
@@ -46,18 +47,29 @@ class ArithmeticEvaluator(Evaluator):
     def __call__(self, params):
         if not self.looks:
             return Report({"arithmetic/n": 0})
-        image, text = self.run(params, self.image, self.text)
+        image, text = self.run(params, np.resize(self.image, (len(self.text), *self.image.shape[1:])), self.text)
+        image, text = image[: len(self.looks)], text.reshape(len(playroom.LANGUAGES), len(self.looks), -1)
         start, end = self.pairs.T
-        made = image[start] - text[start] + text[end]
+        language = self.language[end]
+        made = image[start] - text[language, start] + text[language, end]
         scores = {
             "arithmetic/top1": top1(made, image, end, start),
             "arithmetic/top1/oracle": 1.0,
-            "arithmetic/top1/text_alone": top1(text[end], image, end, start),
+            "arithmetic/top1/text_alone": top1(text[language, end], image, end, start),
             "arithmetic/top1/chance": 1 / (len(image) - 1),
             "arithmetic/top1_inputs_kept": top1(made, image, end),
             "arithmetic/n": len(self.pairs),
         }
         return Report(scores)
+
+
+def language_of(kind: str) -> int:
+    """Index of the first language in which no other kind has this one's name."""
+    return next(
+        i
+        for i, language in enumerate(playroom.LANGUAGES)
+        if list(playroom.NAMES[language].values()).count(playroom.NAMES[language][kind]) == 1
+    )
 
 
 def top1(
