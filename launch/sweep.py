@@ -1,4 +1,5 @@
-"""Runs a sweep: python launch/sweep.py --config=configs/sweeps/NAME.py [--workdir=DIR] [--results=DIR] [--table_only]
+"""Runs a sweep: python launch/sweep.py --config=configs/sweeps/NAME.py [--workdir=DIR] [--results=DIR] [--jobs=N]
+    [--table_only]
 
 The same command again makes the runs that are missing, and goes on with one that was interrupted.
 """
@@ -18,6 +19,7 @@ from xmjax import cli, sweep, sweep_table
 cli.define_config("the sweep, such as configs/sweeps/optimizer.py")
 flags.DEFINE_string("workdir", None, "where runs are written; default runs/sweeps/<name>")
 flags.DEFINE_string("results", "docs/results", "where finished runs and the table are written")
+flags.DEFINE_integer("jobs", 1, "runs at a time, each on an equal share of the cores", lower_bound=1)
 flags.DEFINE_bool("table_only", False, "run nothing, write the table of what is finished")
 
 
@@ -31,7 +33,7 @@ def main() -> int:
     failures: list[str] = []
     if not flags.FLAGS.table_only:
         launcher = Path(__file__).with_name("pretrain.py")
-        failures = sweep.run(wanted, launcher, workdir, results / f"{wanted.name}.jsonl")
+        failures = sweep.run(wanted, launcher, workdir, results / f"{wanted.name}.jsonl", jobs=flags.FLAGS.jobs)
     print(sweep_table.write(wanted, sweep.plan(wanted), results))
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)

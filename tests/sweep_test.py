@@ -1,6 +1,7 @@
 """Tests of sweeps: arms and errors, what is run again and what is not, the table, and a real interrupted sweep."""
 
 import json
+import os
 import runpy
 import signal
 import subprocess
@@ -76,6 +77,22 @@ def test_runs_are_lines_that_say_what_was_run(launcher):
     )
     # The table of requirements reads the same file.
     assert requirements.read_results(results.parent)["pair"] == lines
+
+
+def test_several_runs_at_a_time_share_the_cores(launcher):
+    folder = launcher.parent
+    results, wanted = folder / "results" / "pair.jsonl", sweep.build(values())
+    cores = sorted(os.sched_getaffinity(0))
+    assert not sweep.run(wanted, launcher, folder / "runs", results, lambda line: None, jobs=2)
+    lines = [json.loads(line) for line in results.read_text().splitlines()]
+    assert sorted((line["arm"], line["seed"]) for line in lines) == [
+        ("adamw", 0), ("adamw", 1), ("muon", 0), ("muon", 1)
+    ]  # fmt: skip
+    assert all(line["jobs"] == 2 for line in lines)
+    assert set().union(*sweep.shares(2)) == set(cores) and not set.intersection(*sweep.shares(2))
+    assert "2 runs at a time" in sweep_table.write(wanted, sweep.plan(wanted), results.parent)
+    with pytest.raises(UserError, match="at most one job a core"):
+        sweep.shares(len(cores) + 1)
 
 
 def test_finished_runs_are_not_made_again(launcher):

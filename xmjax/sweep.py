@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -233,7 +234,14 @@ def plan(sweep: Sweep) -> list[Run]:
     return runs
 
 
-def run(sweep: Sweep, launcher: Path, workdir: Path, results: Path, show: Callable[[str], Any] = print) -> list[str]:
+def run(
+    sweep: Sweep,
+    launcher: Path,
+    workdir: Path,
+    results: Path,
+    show: Callable[[str], Any] = print,
+    jobs: int = 1,
+) -> list[str]:
     """Makes the runs that are not yet in the file of results. An interrupted one goes on where its workdir stands.
 
     Args:
@@ -242,61 +250,115 @@ def run(sweep: Sweep, launcher: Path, workdir: Path, results: Path, show: Callab
       workdir: of the sweep; each run has a directory in it.
       results: file of finished runs, to which lines are appended.
       show: takes lines of progress.
+      jobs: runs at a time, each on an equal share of the cores. Small models gain by it what threads lose in waiting
+        for each other; on accelerators it is 1, since a process takes them all.
 
     Returns:
       What went wrong, one text for each failed run.
+
+    Raises:
+      UserError: there are fewer cores than jobs.
     """
     runs = plan(sweep)
     finished = {key_of(line) for line in files.read_lines(results)}
     todo = [r for r in runs if r.key() not in finished]
     show(f"{sweep.name}: {len(runs)} runs, {len(runs) - len(todo)} of them finished before; logs are in {workdir}")
     device, failures = probe_device() if todo else "", []
-    for number, one in enumerate(todo, 1):
-        show(f"[{number}/{len(todo)}] {one.arm}, seed {one.seed}")
-        directory = workdir / one.folder
-        log = directory / "log.txt"
-        status = run_logged([sys.executable, str(launcher), *one.flags(workdir)], log)
-        scores = directory / "eval" / f"step_{one.config.steps}.json"
-        if status or not scores.is_file():
-            failures.append(f"{one.arm}, seed {one.seed}: exit status {status}; the end of {log}:\n{tail(log)}")
-            show("  failed")
-            continue
-        line = {
-            "name": sweep.name,
-            "arm": one.arm,
-            "seed": one.seed,
-            "overrides": one.overrides,
-            "config": sweep.base,
-            "steps": one.config.steps,
-            "recipe": recipe(one.config),
-            "seconds": round(training_seconds(directory / "metrics.jsonl"), 1),
-            "parameters": parameters(one.config),
-            "scores": json.loads(scores.read_text()),
-            "xmjax_version": xmjax.__version__,
-            "commit": commit(launcher.parent),
-            "jax_version": jax.__version__,
-            "device": device,
-            "command": shlex.join(["python", "launch/pretrain.py", *one.flags(Path("runs/sweeps") / sweep.name)]),
-        }
-        append(results, line)
-        over = sweep.budget_seconds and line["seconds"] > sweep.budget_seconds
-        show(f"  {line['seconds']} s" + (f", over the budget of {sweep.budget_seconds:g} s" if over else ""))
-    return failures
+    free, going = shares(jobs), list[tuple[Run, set[int], subprocess.Popen]]()
+    numbered = iter(enumerate(todo, 1))
+    try:
+        while True:
+            while free and (entry := next(numbered, None)):
+                number, one = entry
+                show(f"[{number}/{len(todo)}] {one.arm}, seed {one.seed}")
+                cores, log = free.pop(), workdir / one.folder / "log.txt"
+                going.append((one, cores, start([sys.executable, str(launcher), *one.flags(workdir)], log, cores)))
+            if not going:
+                return failures
+            time.sleep(0.2)
+            for one, cores, process in [entry for entry in going if entry[2].poll() is not None]:
+                going.remove((one, cores, process))
+                free.append(cores)
+                failures += finish(sweep, one, process.returncode, launcher, workdir, results, show, device, jobs)
+    except BaseException:  # an interrupt lets all of them save before it is passed on
+        for _, _, process in going:
+            process.terminate()
+        for _, _, process in going:
+            process.wait()
+        raise
+
+
+def shares(jobs: int) -> list[set[int]]:
+    """The cores of this process in equal parts, one a job; an empty set, for one job, leaves them as they are."""
+    if jobs == 1 or not hasattr(os, "sched_setaffinity"):
+        return [set() for _ in range(jobs)]
+    cores = sorted(os.sched_getaffinity(0))
+    if not 1 <= jobs <= len(cores):
+        raise UserError(f"--jobs={jobs}: this machine has {len(cores)} cores; give at most one job a core")
+    return [set(cores[i::jobs]) for i in range(jobs)]
+
+
+def start(command: list[str], log: Path, cores: set[int]) -> subprocess.Popen:
+    """Starts a command with its output appended to a file, on these cores, or on all where there are none."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if cores:
+        command = ["taskset", "--cpu-list", ",".join(map(str, sorted(cores))), *command]
+    with log.open("ab") as output:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
 
 
 def run_logged(command: list[str], log: Path) -> int:
     """Runs a command with its output appended to a file; an interrupt lets it save before it is passed on."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        log.open("ab") as output,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT) as process,
-    ):
-        try:
-            return process.wait()
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
+    process = start(command, log, set())
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+
+
+def finish(
+    sweep: Sweep,
+    one: Run,
+    status: int,
+    launcher: Path,
+    workdir: Path,
+    results: Path,
+    show: Callable[[str], Any],
+    device: str,
+    jobs: int,
+) -> list[str]:
+    """Appends the line of a run that has ended; returns what went wrong with it, if anything."""
+    directory = workdir / one.folder
+    log = directory / "log.txt"
+    scores = directory / "eval" / f"step_{one.config.steps}.json"
+    if status or not scores.is_file():
+        show(f"  {one.arm}, seed {one.seed}: failed")
+        return [f"{one.arm}, seed {one.seed}: exit status {status}; the end of {log}:\n{tail(log)}"]
+    line = {
+        "name": sweep.name,
+        "arm": one.arm,
+        "seed": one.seed,
+        "overrides": one.overrides,
+        "config": sweep.base,
+        "steps": one.config.steps,
+        "recipe": recipe(one.config),
+        "seconds": round(training_seconds(directory / "metrics.jsonl"), 1),
+        "parameters": parameters(one.config),
+        "scores": json.loads(scores.read_text()),
+        "xmjax_version": xmjax.__version__,
+        "commit": commit(launcher.parent),
+        "jax_version": jax.__version__,
+        "device": device,
+        **({"jobs": jobs} if jobs > 1 else {}),
+        "command": shlex.join(["python", "launch/pretrain.py", *one.flags(Path("runs/sweeps") / sweep.name)]),
+    }
+    append(results, line)
+    over = sweep.budget_seconds and line["seconds"] > sweep.budget_seconds
+    budget = f", over the budget of {sweep.budget_seconds:g} s" if over else ""
+    show(f"  {one.arm}, seed {one.seed}: {line['seconds']} s{budget}")
+    return []
 
 
 def tail(log: Path, lines: int = TAIL) -> str:
