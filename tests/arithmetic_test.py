@@ -33,7 +33,7 @@ def test_the_nearest_item_that_is_not_excluded():
 
 def test_one_attribute_is_changed(config, mesh):
     evaluator = ArithmeticEvaluator(config, mesh, [])
-    assert len(evaluator.looks) == len(playroom.KINDS) * len(playroom.COLORS) == len(evaluator.image)
+    assert len(evaluator.looks) == len(playroom.KINDS) * len(playroom.COLORS) == len(evaluator.image) / 2
     assert len(evaluator.pairs) == len(evaluator.looks) * (len(playroom.KINDS) - 1 + len(playroom.COLORS) - 1)
     for i, j in evaluator.pairs[:: len(evaluator.pairs) // 7]:
         assert sum(a != b for a, b in zip(evaluator.looks[i], evaluator.looks[j], strict=True)) == 1

@@ -19,6 +19,7 @@ from xmjax.evaluation.localize import (
     above,
     area,
     at_half,
+    boxed,
     boxes_of,
     centre,
     coarse,
@@ -98,6 +99,14 @@ def test_a_map_is_drawn_where_its_cells_are():
     assert not above(spread(np.full(64, 0.3), 32)).any()
     with pytest.raises(UserError, match="62 tokens"):
         spread(np.zeros(62), 32)
+
+
+def test_the_box_around_the_largest_part():
+    region = np.zeros((8, 8), bool)
+    region[1, 1:5] = region[1:4, 2] = region[7, 7] = True
+    box = boxed(region)
+    assert box[1:4, 1:5].all() and box.sum() == 12
+    assert not boxed(np.zeros((8, 8), bool)).any()
 
 
 def test_overlap():

@@ -33,6 +33,7 @@ _NAMES = {
     "describe/exact": "the one asked for",
     "describe/question_only": "from the request alone",
     "answer/by_class": "by class",
+    "localize/map": "the map itself: cIoU@0.5",
     "localize/shuffled_sound": "with another's sound: cIoU@0.5",
     "localize/whole_image": "the whole picture: cIoU@0.5",
     "localize/centre": "always the middle: cIoU@0.5",

@@ -8,21 +8,23 @@ from jaxtyping import Float
 from xmjax.data import playroom
 from xmjax.data.arrays import audio_bytes, image_bytes, text_ids
 from xmjax.data.playroom.source import picture, scene_size
-from xmjax.data.playroom.world import arrange, uniforms
+from xmjax.data.playroom.world import arrange, extent, uniforms
 from xmjax.data.source import Record
-from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
+from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores
 from xmjax.evaluation.retrieval import recalls, towers, vectors
 from xmjax.evaluation.sound import sound_records
 
-SIZE = "medium"
+SIZE, GROUND = "medium", (128, 128, 128)
+"""Of every toy, and RGB of what it lies on, where all but kind and colour are equal."""
 
 
 @EVALUATORS.register("arithmetic")
 class ArithmeticEvaluator(Evaluator):
     """One toy made another: the picture of a red cup, less "red cup", plus "red hat", is nearest to that of a red hat.
 
-    Every two looks (kind and colour) that differ in one of both are asked for, among one picture of each. Both texts
-    are in the first language that has a name of its own for the wanted kind. Runs on the playroom alone.
+    Every two looks (kind and colour) that differ in one of both are asked for, among one picture of each, all else
+    being equal: every toy lies in the middle. "anywhere" is the same for toys that lie anywhere. Both texts are in the
+    first language that has a name of its own for the wanted kind. Runs on the playroom alone.
     """
 
     def __init__(self, config, mesh, records):
@@ -32,9 +34,10 @@ class ArithmeticEvaluator(Evaluator):
         if not playing:
             return
         size = config.model.image.size
-        shown = [alone(kind, color, SIZE, seed, size) for seed, (kind, color) in enumerate(self.looks)]
+        shown = [in_the_middle(kind, color, SIZE, seed, size) for seed, (kind, color) in enumerate(self.looks)]
+        anywhere = [alone(kind, color, SIZE, seed, size) for seed, (kind, color) in enumerate(self.looks)]
         captions = [playroom.captions(r.truth, lang, "one")[0].text for lang in playroom.LANGUAGES for r in shown]
-        self.image = np.stack([image_bytes(r, config.model.image) for r in shown])
+        self.image = np.stack([image_bytes(r, config.model.image) for r in (*shown, *anywhere)])
         self.text = np.stack([text_ids(caption, config.model.text.max_bytes) for caption in captions])
         self.language = np.array([language_of(kind) for kind, _ in self.looks])
         self.pairs = np.array([
@@ -47,19 +50,19 @@ class ArithmeticEvaluator(Evaluator):
     def __call__(self, params):
         if not self.looks:
             return Report({"arithmetic/n": 0})
-        image, text = self.run(params, np.resize(self.image, (len(self.text), *self.image.shape[1:])), self.text)
-        image, text = image[: len(self.looks)], text.reshape(len(playroom.LANGUAGES), len(self.looks), -1)
+        image, text = (vectors.reshape(2, len(self.looks), -1) for vectors in self.run(params, self.image, self.text))
         start, end = self.pairs.T
         language = self.language[end]
-        made = image[start] - text[language, start] + text[language, end]
-        scores = {
-            "arithmetic/top1": top1(made, image, end, start),
-            "arithmetic/top1/oracle": 1.0,
-            "arithmetic/top1/text_alone": top1(text[language, end], image, end, start),
-            "arithmetic/top1/chance": 1 / (len(image) - 1),
-            "arithmetic/top1_inputs_kept": top1(made, image, end),
-            "arithmetic/n": len(self.pairs),
-        }
+        scores: Scores = {"arithmetic/n": len(self.pairs)}
+        for name, shown in zip(("arithmetic", "arithmetic/anywhere"), image, strict=True):
+            made = shown[start] - text[language, start] + text[language, end]
+            scores |= {
+                f"{name}/top1": top1(made, shown, end, start),
+                f"{name}/top1/oracle": 1.0,
+                f"{name}/top1/text_alone": top1(text[language, end], shown, end, start),
+                f"{name}/top1/chance": 1 / (len(shown) - 1),
+                f"{name}/top1_inputs_kept": top1(made, shown, end),
+            }
         return Report(scores)
 
 
@@ -129,6 +132,16 @@ class ComposeEvaluator(Evaluator):
             for key, value in recalls([query[block] @ both[block].T for block in self.blocks]).items()
         }
         return Report(scores | {"retrieval/image+audio_to_image/n": len(self.records)})
+
+
+def in_the_middle(kind: str, color: str, size: str, seed: int, image_size: int) -> Record:
+    """A picture of one toy of this look in the middle of an even ground; the noise is drawn by the seed."""
+    side = scene_size(image_size)
+    height, width = extent(kind, size, side)
+    y, x = (side - height) // 2, (side - width) // 2
+    toy = playroom.Toy(kind, color, size, (y, x, y + height, x + width))
+    scene = playroom.Scene((toy,), None, "single", side, GROUND, seed)
+    return Record(f"middle/{seed}", image=picture(scene, image_size), truth=scene)
 
 
 def alone(kind: str, color: str, size: str, seed: int, image_size: int) -> Record:
