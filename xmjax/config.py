@@ -45,6 +45,7 @@ class DataConfig:
       held_out: file with the ids of the records that are held out, one a line, in the place of such a share.
       fit: how an image becomes a square: "stretch", "crop" or "pad".
       captions: captions drawn for a record in every step; 0 of a stream without text.
+      questions: kinds of questions that are asked; empty asks all that are usual.
       similar: file with captions of similar pictures, which `fill` joins as third captions; see `data.similar`.
       max_unreadable: share of the records that may be unreadable before the run stops.
       prefetch: batches made ahead by the loader's thread.
@@ -74,6 +75,7 @@ class DataConfig:
     held_out: str = ""
     fit: str = "stretch"
     captions: int = 2
+    questions: tuple[str, ...] = ()
     similar: str = ""
     max_unreadable: float = 0.01
     prefetch: int = 2
@@ -259,6 +261,9 @@ class OptimizerConfig:
       clip: largest global norm of the gradient; 0 does not clip.
       accumulate: microbatches a step.
       ema: decay of the averaged parameters used for evaluation; 0 keeps none.
+      trained: "all", "fused" (all but what belongs to one modality alone), or "lora" (products of two matrices beside
+        those of the layers).
+      rank: of those products.
     """
 
     name: str = "adamw"
@@ -273,6 +278,8 @@ class OptimizerConfig:
     clip: float = 1.0
     accumulate: int = 1
     ema: float = 0.0
+    trained: str = "all"
+    rank: int = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -346,6 +353,7 @@ class Config:
       save_every: steps between checkpoints; 0 saves at the end only.
       keep: newest checkpoints that are kept.
       wandb: project of Weights & Biases to log to; "" logs to files only.
+      begin_from: workdir of a run whose parameters this one begins with; "" begins at random.
       data: the stream of image-caption pairs.
       frame_audio: the stream of frame-audio pairs.
       objectives: registered objective -> its options (weight, schedule and its own).
@@ -365,6 +373,7 @@ class Config:
     save_every: int = 0
     keep: int = 2
     wandb: str = ""
+    begin_from: str = ""
     data: DataConfig = DataConfig()
     frame_audio: DataConfig = DataConfig()
     objectives: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -5,6 +5,7 @@ from typing import Any
 from xmjax.config import STREAMS, Config
 from xmjax.errors import UserError
 from xmjax.models.objects import METHODS
+from xmjax.training import adapters
 
 NETWORKS = ("resnet18", "words")
 """Embedders that are networks of their own: they need no layers behind them, and can begin with weights of a file."""
@@ -26,7 +27,8 @@ def validate(config: Config) -> None:
 
     model, optimizer = config.model, config.optimizer
     for field in (
-        "steps", "batch_size", "log_every", "keep", "optimizer.accumulate", "guard.window", "guard.patience",
+        "steps", "batch_size", "log_every", "keep", "optimizer.accumulate", "optimizer.rank", "guard.window",
+        "guard.patience",
         "evaluation.samples", "evaluation.pool", "evaluation.batch_size", "evaluation.beams",
         "data.captions",
         "model.width", "model.heads", "model.decoder_layers", "model.embedding", "model.unroll",
@@ -53,6 +55,7 @@ def validate(config: Config) -> None:
     for field in ("data.first_share", "frame_audio.first_share"):
         check(0 <= _at(config, field) <= 1, field, _at(config, field), "must be a share, from 0 to 1")
     one_of("optimizer.name", optimizer.name, "adamw", "muon")
+    one_of("optimizer.trained", optimizer.trained, *adapters.WAYS)
     one_of("optimizer.decay", optimizer.decay, "cosine", "linear", "step", "constant")
     check(0 <= optimizer.drop_at <= 1, "optimizer.drop_at", optimizer.drop_at, "must be a share, from 0 to 1")
     best, every = config.evaluation.best, config.evaluation.every

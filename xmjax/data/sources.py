@@ -21,7 +21,7 @@ def open_source(config: Config, options: DataConfig, split: str) -> Source:
 
 @SOURCES.register("playroom")
 def _playroom(config: Config, options: DataConfig, split: str) -> Source:
-    from xmjax.data.playroom import LANGUAGES, Playroom
+    from xmjax.data.playroom import KINDS_OF_QUESTIONS, LANGUAGES, Playroom
 
     languages = options.languages or LANGUAGES
     try:
@@ -32,6 +32,7 @@ def _playroom(config: Config, options: DataConfig, split: str) -> Source:
             languages=languages,
             # The stream draws from these. What sounds may have none, so that no sound is ever paired with a text.
             captions_per_record=max(options.captions, len(languages)) if options.captions else 0,
+            kinds_of_questions=options.questions or KINDS_OF_QUESTIONS,
             questions_per_record=len(languages) if "answer" in config.objectives and not options.sound else 0,
             seconds=config.model.audio.seconds if options.sound else 0.0,
         )

@@ -7,6 +7,7 @@ from xmjax.evaluation.caption import CaptionEvaluator
 from xmjax.evaluation.dictionary import DictionaryEvaluator
 from xmjax.evaluation.entities import EntitiesEvaluator
 from xmjax.evaluation.fill import FillEvaluator
+from xmjax.evaluation.finetune import FinetuneEvaluator
 from xmjax.evaluation.labels import LabelsEvaluator
 from xmjax.evaluation.localize import LocalizeEvaluator
 from xmjax.evaluation.mask_predict import MaskPredictEvaluator
@@ -27,6 +28,7 @@ __all__ = [
     "EntitiesEvaluator",
     "Evaluator",
     "FillEvaluator",
+    "FinetuneEvaluator",
     "LabelsEvaluator",
     "LocalizeEvaluator",
     "MaskPredictEvaluator",

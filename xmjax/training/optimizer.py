@@ -6,6 +6,7 @@ import jax
 import optax
 
 from xmjax.config import Config, OptimizerConfig
+from xmjax.training import adapters
 
 NOT_DECAYED = ("norm", "table", "ngram", "position", "log_scale", "bias", "absent", "modality")
 
@@ -79,4 +80,11 @@ def make(config: Config) -> optax.GradientTransformation:
         )
     else:
         update = optax.adamw(rate, c.b1, c.b2, weight_decay=c.weight_decay, mask=decayed)
-    return optax.chain(optax.clip_by_global_norm(c.clip), update) if c.clip else update
+    update = optax.chain(optax.clip_by_global_norm(c.clip), update) if c.clip else update
+    if c.trained == "all":
+        return update
+
+    def parts(params: Any) -> Any:
+        return jax.tree.map(lambda train: "trained" if train else "held", adapters.trained(c, params))
+
+    return optax.partition({"trained": update, "held": optax.set_to_zero()}, parts)

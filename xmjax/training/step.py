@@ -17,7 +17,7 @@ from xmjax import sharding
 from xmjax.config import STREAMS, Config, GuardConfig
 from xmjax.models.crossmodal import Crossmodal
 from xmjax.objectives import Objective, total_loss
-from xmjax.training import optimizer
+from xmjax.training import adapters, optimizer
 
 Metrics = dict[str, Array]
 
@@ -94,7 +94,7 @@ class State(struct.PyTreeNode):
     @property
     def used(self) -> Any:
         """The parameters that are evaluated and used: the averaged ones where there are any."""
-        return self.params if self.ema is None else self.ema
+        return adapters.merged(self.params if self.ema is None else self.ema)
 
 
 def make_model(config: Config) -> Crossmodal:
@@ -107,7 +107,10 @@ def make_model(config: Config) -> Crossmodal:
 
 def init(config: Config) -> State:
     """The state before the first step."""
-    params = make_model(config).init(jax.random.key(config.seed), method="initialise")["params"]
+    key = jax.random.key(config.seed)
+    params = make_model(config).init(key, method="initialise")["params"]
+    if config.optimizer.trained == "lora":
+        params = adapters.with_lora(params, config.optimizer.rank, jax.random.fold_in(key, 1))
     return State(
         step=jnp.int32(0),
         params=params,
@@ -138,7 +141,8 @@ def update(
     rng = jax.random.fold_in(jax.random.key(config.seed), state.step)
 
     def loss_of(params: Any, batch: Any, rng: Array) -> tuple[Float[Array, ""], Metrics]:
-        return total_loss(objectives, model.bind({"params": params}), batch, state.step, rng)
+        used = adapters.effective(config.optimizer, params)
+        return total_loss(objectives, model.bind({"params": used}), batch, state.step, rng)
 
     (loss, metrics), grads = _gradient(loss_of, state.params, batch, rng, config.optimizer.accumulate)
     norm = optax.tree.norm(grads)

@@ -1,4 +1,4 @@
-"""What a run begins with from files: weights of ResNet-18 trained on ImageNet, and word vectors.
+"""What a run begins with: another run's parameters, weights of ResNet-18 trained on ImageNet, word vectors.
 
 Files are read once, before the first step; a run that goes on has everything in its checkpoint.
 """
@@ -14,8 +14,8 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
-from xmjax import files
-from xmjax.config import AudioConfig, Config, ImageConfig, ModelConfig, TextConfig
+from xmjax import files, inference, sharding
+from xmjax.config import AudioConfig, Config, ImageConfig, MeshConfig, ModelConfig, TextConfig
 from xmjax.errors import UserError
 from xmjax.models import resnet
 from xmjax.models.word_hash import STOPWORDS, hash_word, one_word
@@ -77,20 +77,63 @@ def placed(params: Any, arrays: Arrays) -> Any:
 
 
 def begin(config: Config, state: Any, workdir: Path) -> Any:
-    """A first state with the weights of the files that the config names; tells what they were and writes weights.json.
+    """A first state with the parameters of the run that the config begins from and the weights of the files it names.
+
+    Tells what they were and writes weights.json.
 
     Raises:
-      UserError: see `read`.
+      UserError: see `read` and `read_run`.
     """
     arrays, report = read(config.model, state.params)
+    if config.begin_from:
+        found, told = read_run(Path(config.begin_from), state.params)
+        arrays, report = found | arrays, {"run": told} | report
     if not report:
         return state
     if jax.process_index() == 0:
         files.write(workdir / "weights.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
         for modality, told in report.items():
-            print(f"{modality} begins with {summary(told)}", flush=True)
+            print(f"{'the model' if modality == 'run' else modality} begins with {summary(told)}", flush=True)
     ema = None if state.ema is None else placed(state.ema, arrays)
     return state.replace(params=placed(state.params, arrays), ema=ema)
+
+
+def read_run(workdir: Path, params: Mapping[str, Any]) -> tuple[Arrays, Report]:
+    """The parameters that another run ended with, where this run has some of the same name and shape.
+
+    Args:
+      workdir: of the other run.
+      params: of this run's model, or their shapes.
+
+    Returns:
+      As `read`, of one file; "reshaped" are those of another shape, which are not taken.
+
+    Raises:
+      UserError: there is no such run or checkpoint.
+    """
+    config = inference.read_config(workdir)
+    # Each process reads all of it: what one holds of a mesh need not be what it needs.
+    alone = sharding.make_mesh(MeshConfig(1, 1, 1), jax.local_devices()[:1])
+    with jax.set_mesh(alone):
+        state, step = inference.restore(workdir, config, alone)
+        given = {name: np.asarray(leaf) for name, leaf in _named(state.used).items()}
+    shapes = {name: tuple(leaf.shape) for name, leaf in _named(params).items()}
+    found = {name: array for name, array in given.items() if shapes.get(name) == array.shape}
+    other = sorted(
+        f"{n}: {given[n].shape} there, {shapes[n]} here" for n in given.keys() & shapes.keys() if n not in found
+    )
+    return found, {
+        "file": f"{workdir}, step {step}",
+        "loaded": sorted(found),
+        "missing": sorted(shapes.keys() - given.keys()),
+        "unused": sorted(given.keys() - shapes.keys()),
+        "reshaped": other,
+    }
+
+
+def _named(params: Any) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def summary(told: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 Every question has exactly one answer that is true of the scene: what it asks of is named so that one toy fits.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from xmjax.data.playroom.lexicon import COLORS, NAMES, RELATIONS, SIZES
 from xmjax.data.playroom.world import Scene, Toy, relations
@@ -11,6 +11,16 @@ from xmjax.data.source import Question
 
 KINDS_OF_QUESTIONS = ("color", "kind", "size", "count", "relation", "describe")
 """What is asked: a colour, a kind, a size, a number, a relation, or all that can be said of the one toy meant."""
+
+ALL_KINDS = (*KINDS_OF_QUESTIONS, "scene")
+"""With "scene", what the whole picture shows, which is asked only where it is asked for: to fine-tune on."""
+
+
+SCENES = {
+    "en": {"alone": "alone", "apart": "apart", "holding": "held", "in front of": "hidden", "crowd": "crowd"},
+    "ko": {"alone": "혼자", "apart": "따로", "holding": "들고", "in front of": "가림", "crowd": "여럿"},
+}
+"""What scenes are called: one toy, two that are apart, one of two holds or hides the other, or more than two."""
 
 
 def _particle(word: str, after_vowel: str, after_consonant: str) -> str:
@@ -89,6 +99,13 @@ def _describe(scene: Scene, language: str) -> list[tuple[str, str]]:
     return found
 
 
+def _scene(scene: Scene, language: str) -> list[tuple[str, str]]:
+    touching = {relation for _, relation, _ in relations(scene)} & {"holding", "in front of"}
+    kind = "alone" if len(scene.toys) == 1 else "crowd" if len(scene.toys) > 2 else min(touching, default="apart")
+    ask = {"en": "what scene is this?", "ko": "어떤 장면?"}[language]
+    return [(ask, SCENES[language][kind])]
+
+
 _ASK: dict[str, Callable[[Scene, str], list[tuple[str, str]]]] = {
     "color": _color,
     "kind": _kind,
@@ -96,6 +113,7 @@ _ASK: dict[str, Callable[[Scene, str], list[tuple[str, str]]]] = {
     "count": _count,
     "relation": _relation,
     "describe": _describe,
+    "scene": _scene,
 }
 
 
@@ -105,19 +123,24 @@ def questions(scene: Scene, language: str, kind: str) -> list[Question]:
     Args:
       scene: what is asked of.
       language: "en" or "ko".
-      kind: one of ``KINDS_OF_QUESTIONS``.
+      kind: one of ``ALL_KINDS``.
     """
     return [Question(text, answer, language, kind) for text, answer in _ASK[kind](scene, language)]
 
 
-def draw_question(scene: Scene, language: str, draws: Iterator[float]) -> Question:
-    """Draws a kind of question that the scene has, all alike, then a question of it.
+def draw_question(
+    scene: Scene, language: str, draws: Iterator[float], kinds: Sequence[str] = KINDS_OF_QUESTIONS
+) -> Question | None:
+    """Draws a kind of question that the scene has, all alike, then a question of it; None where it has none.
 
     Args:
       scene: what is asked of.
       language: "en" or "ko".
       draws: numbers in [0, 1).
+      kinds: to choose from.
     """
-    asked = [found for kind in KINDS_OF_QUESTIONS if (found := questions(scene, language, kind))]
+    asked = [found for kind in kinds if (found := questions(scene, language, kind))]
+    if not asked:
+        return None
     of_kind = asked[int(next(draws) * len(asked))]
     return of_kind[int(next(draws) * len(of_kind))]

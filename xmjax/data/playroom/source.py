@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from xmjax.data.playroom import language, lexicon, sounds, world
-from xmjax.data.playroom.questions import draw_question
+from xmjax.data.playroom.questions import ALL_KINDS, KINDS_OF_QUESTIONS, draw_question
 from xmjax.data.playroom.render import render
 from xmjax.data.source import Record, Source, Unreadable
 
@@ -34,6 +34,7 @@ class Playroom(Source):
         captions_per_record: int = 2,
         styles: Sequence[str] = language.STYLES,
         questions_per_record: int = 0,
+        kinds_of_questions: Sequence[str] = KINDS_OF_QUESTIONS,
         seconds: float = 0.0,
         size: int | None = None,
     ) -> None:
@@ -48,6 +49,7 @@ class Playroom(Source):
           captions_per_record: number of captions of each record.
           styles: wordings, one of which is drawn for each caption.
           questions_per_record: number of questions of each record, their languages by turns as those of captions.
+          kinds_of_questions: of which they are drawn.
           seconds: length of each record's sound, which one toy of the scene makes and its captions name; 0 is silent.
             Scenes that sound are others than silent ones.
           size: number of records, None for as many as the split has.
@@ -60,6 +62,7 @@ class Playroom(Source):
             ("grade", (grade,), world.GRADES),
             ("language", languages, lexicon.LANGUAGES),
             ("style", styles, language.ALL_STYLES),
+            ("kind of questions", kinds_of_questions, ALL_KINDS),
         ):
             for value in values:
                 if value not in known:
@@ -83,6 +86,7 @@ class Playroom(Source):
         self.captions_per_record = captions_per_record
         self.styles = tuple(styles)
         self.questions_per_record = questions_per_record
+        self.kinds_of_questions = tuple(kinds_of_questions)
         self.seconds = seconds
         self._size = size
         # Bits of the seed: index (32), grade (4), split (4), version of the world.
@@ -119,10 +123,11 @@ class Playroom(Source):
             )
             for number in range(self.captions_per_record)
         )
-        asked = tuple(
-            draw_question(scene, self.languages[number % len(self.languages)], draws)
+        drawn = [
+            draw_question(scene, self.languages[number % len(self.languages)], draws, self.kinds_of_questions)
             for number in range(self.questions_per_record)
-        )
+        ]
+        asked = tuple(question for question in drawn if question is not None)
         image = picture(scene, self.image_size)
         name = f"{self.split}/{'sound/' if self.seconds else ''}{index}"
         regions = language.regions(scene, self.languages[0]) if self.languages else ()
@@ -140,6 +145,11 @@ class Playroom(Source):
             "captions_per_record": self.captions_per_record,
             "styles": list(self.styles),
             **({"questions_per_record": self.questions_per_record} if self.questions_per_record else {}),
+            **(
+                {"kinds_of_questions": list(self.kinds_of_questions)}
+                if self.kinds_of_questions != KINDS_OF_QUESTIONS
+                else {}
+            ),
             **({"seconds": self.seconds} if self.seconds else {}),
             "size": self._size,
         }

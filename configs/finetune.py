@@ -1,0 +1,74 @@
+"""A trained run is trained further for one task (EP 3 889 830, paragraph 74): all of it, its fused part, or LoRA.
+
+    python launch/pretrain.py --config=configs/finetune.py:from=runs/base,task=scene,train=lora    two cores, minutes
+    python launch/pretrain.py --config=configs/finetune.py:smoke                                   under a minute
+
+    from=WORKDIR   the run to begin from, with its model, data and newest checkpoint
+    task=NAME      "scene" (what the picture shows, as a label), "retrieval", "captioning" or "answering"
+    train=WAY      "all", "fused" (towers frozen) or "lora"
+
+Without from= the smoke mode begins at random.
+"""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from configs import base
+from xmjax import config as xmjax_config
+from xmjax import inference
+from xmjax.errors import UserError
+from xmjax.objectives import options
+from xmjax.training.adapters import WAYS
+
+TASKS = {
+    "scene": ("answer", "finetune"),
+    "retrieval": ("contrast", "retrieval"),
+    "captioning": ("caption", "caption"),
+    "answering": ("answer", "answer"),
+}
+"""Task -> the objective that is trained, and the evaluator that scores it."""
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The config for "from=WORKDIR", "task=NAME", "train=WAY" and "smoke", with commas between."""
+    given = parse(arg)
+    workdir, smoke = given["from"], given["smoke"]
+    if not workdir and not smoke:
+        raise UserError("configs/finetune.py needs a run to begin from: --config=configs/finetune.py:from=runs/base")
+    if workdir:
+        config = ConfigDict(xmjax_config.to_dict(inference.read_config(Path(workdir))))
+    else:
+        config = base.get_config("smoke")
+    objective, evaluator = TASKS[given["task"]]
+    config.name = "-".join(["finetune", given["task"], given["train"], *(["smoke"] if smoke else [])])
+    config.begin_from = workdir
+    config.data.first_grade, config.data.first_share = "", 0.0
+    config.data.questions = ("scene",) if given["task"] == "scene" else ()
+    kept = {objective: config.objectives[objective].to_dict()} if objective in config.objectives else {}
+    with config.unlocked():
+        config.objectives = ConfigDict(kept or {objective: options(objective)})
+    config.evaluation.names, config.evaluation.best, config.evaluation.every = (evaluator,), "", 0
+    optimizer = config.optimizer
+    optimizer.name, optimizer.trained = "adamw", given["train"]
+    optimizer.learning_rate = 1e-3 if given["train"] == "all" else 3e-3
+    if not smoke:
+        config.steps, optimizer.warmup, config.save_every = 400, 20, 0
+    return config
+
+
+def parse(arg: str) -> dict:
+    """What a config's argument says."""
+    found = {"from": "", "task": "scene", "train": "all", "smoke": False}
+    for part in filter(None, (arg or "").split(",")):
+        key, equals, value = part.partition("=")
+        if part == "smoke":
+            found["smoke"] = True
+        elif equals and key in found and value:
+            found[key] = value
+        else:
+            raise UserError(f"unknown mode {part!r} after the config's colon: smoke, from=, task= or train=")
+    for key, known in (("task", tuple(TASKS)), ("train", WAYS)):
+        if found[key] not in known:
+            raise UserError(f"{key}={found[key]!r} after the config's colon: choose one of {', '.join(known)}")
+    return found
