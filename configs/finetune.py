@@ -7,7 +7,7 @@
     task=NAME      "scene" (what the picture shows, as a label), "retrieval", "captioning" or "answering"
     train=WAY      "all", "fused" (towers frozen) or "lora"
 
-Without from= the smoke mode begins at random.
+In the place of from=, the modes of configs/base.py ("size=tiny", "smoke") begin at random: the control.
 """
 
 from pathlib import Path
@@ -31,17 +31,17 @@ TASKS = {
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """The config for "from=WORKDIR", "task=NAME", "train=WAY" and "smoke", with commas between."""
-    given = parse(arg)
-    workdir, smoke = given["from"], given["smoke"]
-    if not workdir and not smoke:
+    """The config for "from=WORKDIR" or a mode of configs/base.py, "task=NAME" and "train=WAY", with commas between."""
+    given, mode = parse(arg)
+    workdir = given["from"]
+    if bool(workdir) == bool(mode):
         raise UserError("configs/finetune.py needs a run to begin from: --config=configs/finetune.py:from=runs/base")
     if workdir:
         config = ConfigDict(xmjax_config.to_dict(inference.read_config(Path(workdir))))
     else:
-        config = base.get_config("smoke")
+        config = base.get_config(mode)
     objective, evaluator = TASKS[given["task"]]
-    config.name = "-".join(["finetune", given["task"], given["train"], *(["smoke"] if smoke else [])])
+    config.name = base.run_name(f"finetune-{given['task']}-{given['train']}", mode)
     config.begin_from = workdir
     config.data.first_grade, config.data.first_share = "", 0.0
     config.data.questions = ("scene",) if given["task"] == "scene" else ()
@@ -52,23 +52,22 @@ def get_config(arg: str = "") -> ConfigDict:
     optimizer = config.optimizer
     optimizer.name, optimizer.trained = "adamw", given["train"]
     optimizer.learning_rate = 1e-3 if given["train"] == "all" else 3e-3
-    if not smoke:
+    if not base.parse(mode)[1]:
         config.steps, optimizer.warmup, config.save_every = 400, 20, 0
     return config
 
 
-def parse(arg: str) -> dict:
-    """What a config's argument says."""
-    found = {"from": "", "task": "scene", "train": "all", "smoke": False}
+def parse(arg: str) -> tuple[dict[str, str], str]:
+    """What a config's argument says: from, task and train, and the rest, which is a mode of configs/base.py."""
+    found, rest = {"from": "", "task": "scene", "train": "all"}, []
     for part in filter(None, (arg or "").split(",")):
         key, equals, value = part.partition("=")
-        if part == "smoke":
-            found["smoke"] = True
-        elif equals and key in found and value:
+        if equals and value and key in found:
             found[key] = value
         else:
-            raise UserError(f"unknown mode {part!r} after the config's colon: smoke, from=, task= or train=")
+            rest.append(part)
     for key, known in (("task", tuple(TASKS)), ("train", WAYS)):
         if found[key] not in known:
             raise UserError(f"{key}={found[key]!r} after the config's colon: choose one of {', '.join(known)}")
-    return found
+    base.parse(",".join(rest))
+    return found, ",".join(rest)

@@ -90,9 +90,10 @@ def test_an_evaluation_without_labels_is_empty(tiny_config, make_config):
 
 
 def test_modes_of_the_config():
-    assert parse("from=runs/a,task=answering,train=lora,smoke") == {
-        "from": "runs/a", "task": "answering", "train": "lora", "smoke": True,
-    }  # fmt: skip
-    for wrong, message in (("task=scenes", "choose one of"), ("size=tiny", "unknown mode"), ("from=", "unknown mode")):
+    assert parse("from=runs/a,task=answering,train=lora,smoke") == (
+        {"from": "runs/a", "task": "answering", "train": "lora"},
+        "smoke",
+    )
+    for wrong, message in (("task=scenes", "choose one of"), ("size=tny", "unknown mode"), ("from=", "unknown mode")):
         with pytest.raises(UserError, match=message):
             parse(wrong)
