@@ -29,6 +29,7 @@ from xmjax.evaluation.localize import (
     read_boxes,
     spread,
 )
+from xmjax.evaluation.retrieval import vectors
 from xmjax.models.embedders import Tokens
 from xmjax.objectives import OBJECTIVES, options
 from xmjax.objectives.locate import likest
@@ -94,7 +95,7 @@ def test_the_loss_falls_when_units_of_a_pair_turn_to_it(config):
 def test_a_map_is_drawn_where_its_cells_are():
     cells = np.zeros(64, np.float32)
     cells[2 * 8 + 5] = 1  # the cell of rows 8 to 11 and columns 20 to 23 of 32 pixels
-    drawn = above(spread(cells, 32))
+    drawn = above(spread(cells, 32), 0.5)
     assert drawn[8:12, 20:24].all() and not drawn[:7].any() and not drawn[:, :19].any() and not drawn[13:].any()
     assert not above(spread(np.full(64, 0.3), 32)).any()
     with pytest.raises(UserError, match="62 tokens"):
@@ -173,3 +174,19 @@ def test_heat_is_the_cosine_of_each_token(config, apply_model):
     assert found.shape == (3, 16) and (np.abs(found) <= 1 + 1e-5).all() and found.std(1).min() > 1e-4
     np.testing.assert_allclose(np.linalg.norm(units, axis=-1), 1, atol=1e-5)
     assert whole.shape == units[:, 0].shape
+
+
+def test_a_map_is_evened_out_among_what_looks_alike(config, apply_model):
+    params = jax.jit(partial(init, config))().params
+    image = np.full((1, 32, 32, 3), 90, np.uint8)
+    image[:, :, :16] = 200  # two halves, of which all cells look alike
+    audio = playroom.Playroom("val", image_size=32, seconds=0.25).read([0])[0].audio.view(np.uint8)[None]
+
+    def run(model, image, audio):
+        tokens = model.alone("image", model.encode("image", image))
+        plain = jnp.einsum("bte,be->bt", model.units("image", tokens), vectors(model, audio, "audio"))
+        return heat(model, image, audio), plain
+
+    evened, plain = (np.asarray(x).reshape(4, 4) for x in apply_model(config, run)(params, image, audio))
+    assert evened.min() >= plain.min() - 1e-6 and evened.max() <= plain.max() + 1e-6
+    assert evened[:, :2].std() < plain[:, :2].std()

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from jax import Array
+from scipy.stats import hypergeom
 
 from xmjax.data.arrays import image_bytes, text_ids
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores
@@ -80,16 +81,25 @@ def both_ways(text_to_image: list[np.ndarray], name: str, suffix: str = "") -> S
     }
 
 
-def recalls(matrices: list[np.ndarray]) -> Scores:
+def recalls(matrices: list[np.ndarray], right: list[np.ndarray] | None = None) -> Scores:
     """R@k as fractions and the median rank.
 
     Args:
-      matrices: scores [queries, items] of each pool; the item of query i is i.
+      matrices: scores [queries, items] of each pool.
+      right: which items answer each query, of each pool; by default item i answers query i.
 
-    An item tied with others has the ranks of all of them with equal probability: R@k is the expectation, its rank the
-    mean. A model that gives every item one score therefore has the recall of chance, not 1.
+    The best of several right items counts. Items that are tied are in any order with equal probability: R@k is the
+    expectation, and so is the rank. A model that gives every item one score therefore has the recall of chance, not 1.
     """
-    above = np.concatenate([(m > np.diag(m)[:, None]).sum(1) for m in matrices])
-    tied = np.concatenate([(m == np.diag(m)[:, None]).sum(1) for m in matrices])
-    scores = {f"R@{k}": float(np.mean(np.clip((k - above) / tied, 0, 1))) for k in RECALLS}
-    return scores | {"MedR": float(np.median(above + (tied + 1) / 2))}
+    right = [np.eye(*m.shape, dtype=bool) for m in matrices] if right is None else right
+    above, tied, equal = [], [], []
+    for scores, answers in zip(matrices, right, strict=True):
+        best = np.where(answers, scores, -np.inf).max(1, keepdims=True)
+        above.append((~answers & (scores > best)).sum(1))
+        tied.append((~answers & (scores == best)).sum(1))
+        equal.append((answers & (scores == best)).sum(1))
+    above, tied, equal = (np.concatenate(x) for x in (above, tied, equal))
+    # Of `equal + tied` items in any order, none of the first m is right with hypergeometric probability.
+    found = {f"R@{k}": hypergeom.sf(0, equal + tied, equal, np.clip(k - above, 0, equal + tied)) for k in RECALLS}
+    scores = {name: float(np.mean(share)) for name, share in found.items()}
+    return scores | {"MedR": float(np.median(above + 1 + tied / (equal + 1)))}
