@@ -80,11 +80,23 @@ def test_finished_run_is_evaluated_again_where_that_has_changed(smoke, launcher,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fill", "sense"])
-def test_smoke_run(name, launcher, workdir):
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("fill", ["fill/n"]),
+        ("sense", ["sense/n"]),
+        ("bridge", ["retrieval/text_to_audio/n"]),
+        ("semantic", ["match/n", "rerank/text_to_image/n", "objects/n", "mask_predict/n"]),
+        ("finetune", ["finetune/n"]),
+    ],
+)
+def test_smoke_run(name, counts, launcher, workdir):
     """Of the configs on the playroom that no other test runs."""
     output = launcher.run(f"--config=configs/{name}.py:smoke", f"--workdir={workdir}")
-    assert f"playroom / {name}" in output and workdir.evaluations()["step_20.json"][f"playroom/{name}/n"] > 0
+    scores = workdir.evaluations()["step_20.json"]
+    assert all(scores[f"playroom/{count}"] > 0 for count in counts)
+    assert all(0 <= value <= 1 for key, value in scores.items() if "/n" not in key and "MedR" not in key)
+    assert f"playroom / {counts[0].partition('/')[0]}" in output
 
 
 @pytest.mark.slow
