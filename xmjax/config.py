@@ -86,9 +86,11 @@ class TextConfig:
     """The text half of the model.
 
     Attributes:
-      embedder: registered text embedder: "bytes", "ngram" or "words".
+      embedder: registered text embedder: "bytes", "ngram", "units" or "words".
       max_bytes: bytes of a text; longer ones are cut between characters.
       downsample: bytes a token, for embedders that shorten the sequence.
+      unit: characters or bytes of a token, by "units".
+      unit_of: "characters", or "bytes", of which a unit holds as many as it can without splitting a character.
       ngrams: sizes of the hashed n-grams.
       buckets: rows of each n-gram table, or of the table of words.
       words: words that are kept of a text, by "words".
@@ -100,12 +102,22 @@ class TextConfig:
     embedder: str = "ngram"
     max_bytes: int = 64
     downsample: int = 4
+    unit: int = 1
+    unit_of: str = "characters"
     ngrams: tuple[int, ...] = (2, 3, 4)
     buckets: int = 4096
     words: int = 16
     vectors: int = 300
     weights: str = ""
     unimodal_layers: int = 2
+
+    @property
+    def units(self) -> int:
+        """Most tokens that "units" makes of a text."""
+        if self.unit_of == "characters":
+            return -(-self.max_bytes // self.unit)
+        # A unit and the one behind it hold more bytes than fit into one.
+        return min(self.max_bytes, 2 * -(-self.max_bytes // (self.unit + 1)) + 1)
 
 
 @dataclasses.dataclass(frozen=True)

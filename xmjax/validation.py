@@ -32,7 +32,7 @@ def validate(config: Config) -> None:
         "evaluation.samples", "evaluation.pool", "evaluation.batch_size", "evaluation.beams",
         "data.captions",
         "model.width", "model.heads", "model.decoder_layers", "model.embedding", "model.unroll",
-        "model.image.patch", "model.image.size", "model.text.downsample", "model.text.max_bytes",
+        "model.image.patch", "model.image.size", "model.text.downsample", "model.text.max_bytes", "model.text.unit",
         "model.text.buckets", "model.image.table",
         "model.audio.window", "model.audio.hop", "model.audio.bands", "model.audio.patch",
         "model.text.words", "model.text.vectors",
@@ -49,6 +49,9 @@ def validate(config: Config) -> None:
     one_of("model.attention", model.attention, "auto", "xla", "cudnn")
     one_of("model.remat", model.remat, "none", "full", "dots")
     one_of("model.fusion", model.fusion, "merged")
+    one_of("model.text.unit_of", model.text.unit_of, "characters", "bytes")
+    check(not model.unmasking or model.text.embedder in ("bytes", "ngram"), "model.unmasking", True,
+          "needs tokens of a fixed number of bytes: model.text.embedder bytes or ngram")  # fmt: skip
     one_of("data.fit", config.data.fit, "stretch", "crop", "pad")
     one_of("data.grade", config.data.grade, "easy", "cluttered", "single")
     one_of("data.first_grade", config.data.first_grade, "", "easy", "cluttered", "single")

@@ -17,6 +17,9 @@ SENTINELS = 100
 SIZE = 384
 """Rows of every byte table: 256 bytes, 6 specials and 100 sentinels, rounded up to a multiple of 128."""
 
+MAX_CHARACTER = 4
+"""Bytes of the longest character in UTF-8."""
+
 
 def sentinel(i: int) -> int:
     """Id that stands in the place of the ``i``-th masked span of a text."""

@@ -14,7 +14,7 @@ from xmjax.config import AudioConfig, ImageConfig, ModelConfig, TextConfig
 from xmjax.data.pipeline import Batches, open_streams
 from xmjax.data.source import Record
 from xmjax.data.sources import SOURCES
-from xmjax.models.embedders import EMBEDDERS, Tokens, embedder, hash_ngrams
+from xmjax.models.embedders import EMBEDDERS, Tokens, embedder, hash_ngrams, unit_of_bytes
 from xmjax.models.layers import sincos
 from xmjax.objectives import features, make, options
 from xmjax.training import flops
@@ -39,6 +39,8 @@ VARIANTS = {
     "text/ngram/none": variant("text", embedder="ngram"),
     "image/pixels": variant("image", embedder="pixels"),
     "image/pixels/stem": variant("image", embedder="pixels", stem=8),
+    "text/units": variant("text", embedder="units", unit=2),
+    "text/units/bytes": variant("text", embedder="units", unit=3, unit_of="bytes"),
     "text/words": variant("text", embedder="words", words=4, vectors=12),
     "image/resnet18": variant("image", embedder="resnet18", stem=8),
     "image/file": variant("image", embedder="file", max_file_bytes=96, file_kernel=16),
@@ -94,6 +96,8 @@ def test_spans_tile_the_input(case):
     name, _, params, apply = case
     if name == "text/words":
         pytest.skip("stop words and what is between words belong to no token; see word_hash_test.py")
+    if name.startswith("text/units"):
+        pytest.skip("how many units there are depends on the characters; see below")
     data = data_for(name)
     tokens = apply(params, data)
     spans = np.asarray(tokens.spans)
@@ -179,6 +183,49 @@ def test_rows_do_not_depend_on_their_neighbours(case):
         found = apply(params, mixed)
         np.testing.assert_allclose(found.vectors[2 - row], together.vectors[row], atol=1e-6)
         assert row == 1 or not np.allclose(found.vectors[row], together.vectors[row], atol=1e-2)
+
+
+TEXTS = ("a red bat", "배가 있다", "é배🍐a", "x", "🍐🍐🍐🍐🍐🍐")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("text", TEXTS)
+def test_units_of_characters_have_so_many_of_them(text, size):
+    ids = vocab.padded(text.encode(), 24)
+    found = np.asarray(unit_of_bytes(jnp.asarray(ids)[None], size, True))[0]
+    expected = [i // size for i, character in enumerate(text) for _ in character.encode()]
+    assert found[: len(expected)].tolist() == expected
+
+
+@pytest.mark.parametrize("size", range(1, 9))
+@pytest.mark.parametrize("text", TEXTS)
+def test_units_of_bytes_hold_as_many_as_fit_and_split_no_character(text, size):
+    ids = vocab.padded(text.encode(), 24)
+    found = np.asarray(unit_of_bytes(jnp.asarray(ids)[None], size, False))[0]
+    units, current = [], b""
+    for character in text:  # greedily
+        if current and len(current + character.encode()) > size:
+            units.append(current)
+            current = b""
+        current += character.encode()
+    units.append(current)
+    assert found[: len(text.encode())].tolist() == [i for i, unit in enumerate(units) for _ in unit]
+    assert all(unit.decode() for unit in units)
+    config = TextConfig(embedder="units", max_bytes=24, unit=size, unit_of="bytes")
+    assert len(units) <= config.units
+
+
+@pytest.mark.parametrize("case", ["text/units", "text/units/bytes"], indirect=True)
+def test_units_span_their_bytes_and_nothing_else_changes_them(case):
+    _, _, params, apply = case
+    data = np.stack([vocab.padded("a 배 bé".encode(), 24), vocab.padded("a 배 bè".encode(), 24)])
+    tokens = apply(params, data)
+    spans, valid = np.asarray(tokens.spans[0]).astype(int), np.asarray(tokens.valid)
+    length = len("a 배 bé".encode())
+    edges = spans[valid[0]]
+    assert edges[0, 0] == 0 and edges[-1, 1] == length and (edges[1:, 0] == edges[:-1, 1]).all()
+    different = np.abs(np.asarray(tokens.vectors[0] - tokens.vectors[1])).max(-1) > 1e-6
+    assert different[valid[0]].tolist() == [end == length for _, end in edges]
 
 
 def test_ngrams_are_of_the_bytes_that_end_there():

@@ -124,6 +124,68 @@ def hash_ngrams(text: Int[Array, "B L"], n: int, buckets: int) -> Int[Array, "B 
     return (value % jnp.uint32(buckets)).astype(jnp.int32)
 
 
+@EMBEDDERS.register("text/units")
+class UnitText(nn.Module):
+    """One token a unit of so many characters or bytes, none of which splits a character (EP 3 889 830, claim 8).
+
+    A unit is the sum of its bytes, each from a table of its own for every place in a unit, so that order counts. Places
+    of units count from 2, after the one that all objects of a picture may share.
+    """
+
+    config: ModelConfig
+    dtype: jnp.dtype = jnp.dtype("float32")
+
+    @staticmethod
+    def example(config: ModelConfig) -> Integer[Array, "1 L"]:
+        """One row of input, for initialisation."""
+        return jnp.zeros((1, config.text.max_bytes), jnp.uint16)
+
+    @nn.compact
+    def __call__(self, text: Integer[Array, "B L"]) -> Tokens:
+        c, width = self.config.text, self.config.width
+        characters = c.unit_of == "characters"
+        unit = unit_of_bytes(text, c.unit, characters)
+        valid = text != vocab.PAD
+        at = jnp.arange(text.shape[1])
+        member = (unit[:, None, :] == jnp.arange(c.units)[:, None]) & valid[:, None, :]  # [B, units, L]
+        first = jnp.min(jnp.where(member, at, text.shape[1]), -1)
+        end = jnp.max(jnp.where(member, at + 1, 0), -1)
+        places = vocab.MAX_CHARACTER * c.unit if characters else max(c.unit, vocab.MAX_CHARACTER)
+        place = jnp.clip(at - jnp.take_along_axis(first, unit, 1), 0, places - 1)
+        table = self.param("table", _normal(places**-0.5), (places, vocab.SIZE, width))
+        x = table[place, text.astype(jnp.int32)].astype(self.dtype)
+        x = jnp.einsum("btl,bld->btd", member.astype(self.dtype), x)
+        x = x + self.param("position", lambda key, shape: sincos(shape[0] + 2, width)[2:], (c.units, width))
+        there = jnp.any(member, -1)
+        return Tokens(x, there, jnp.where(there[..., None], jnp.stack([first, end], -1), 0).astype(jnp.float32))
+
+
+def unit_of_bytes(text: Integer[Array, "B L"], size: int, characters: bool) -> Int[Array, "B L"]:
+    """Index of the unit that every byte belongs to; ids that are no bytes are characters of their own.
+
+    Args:
+      text: ids.
+      size: characters of a unit, or most bytes of it; a longer character is a unit by itself.
+      characters: which of the two.
+    """
+    ids = text.astype(jnp.int32)
+    starts = (ids & 0xC0 != 0x80) | (ids > 255)
+    if characters:
+        return jnp.maximum(jnp.cumsum(starts, -1) - 1, 0) // size
+    length = jnp.where(ids > 255, 1, 1 + (ids >= 0xC0) + (ids >= 0xE0) + (ids >= 0xF0))
+
+    def step(carry: tuple[Array, Array], scanned: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
+        unit, used = carry
+        start, length = scanned
+        new = start & (used + length > size) & (used > 0)
+        unit, used = unit + new, jnp.where(new, 0, used) + jnp.where(start, length, 0)
+        return (unit, used), unit
+
+    zero = jnp.zeros(len(ids), jnp.int32)
+    _, units = jax.lax.scan(step, (zero, zero), (starts.T, length.T))
+    return units.T
+
+
 @EMBEDDERS.register("text/words")
 class WordText(nn.Module):
     """The first words that are no stop words, by their hashes from a table, then two convolutions over three words.

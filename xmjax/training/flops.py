@@ -48,6 +48,8 @@ def tokens(config: ModelConfig, modality: str) -> int:
     if modality == "text":
         if text.embedder == "words":
             return text.words
+        if text.embedder == "units":
+            return text.units
         return text.max_bytes // (text.downsample if text.embedder == "ngram" else 1)
     if modality == "audio":
         audio = config.audio
