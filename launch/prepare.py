@@ -6,6 +6,9 @@
         a table of the senses of ambiguous words, for --config.objectives.sense.dictionary=FILE.jsonl, and the pictures
         to hold out, for --config.data.held_out=FILE.jsonl.held_out.txt
 
+    ... library --workdir=RUN --output=FILE.safetensors [--size=32] [--limit=10000] [--count=0] [--sheet=FILE.png]
+        standard texts, the labels of regions, with crops of what they stand for
+
     ... videos --input=DIR_or_LIST.txt --output=DIR [--held_out=FILE | --validation_fraction=0.1] [--segment=10]
         [--size=256] [--captions=FILE.jsonl] [--workers=N] [--timeout=120]
     ... sounds --input=FILE.jsonl --root=DIR --output=DIR [as above]
@@ -39,7 +42,7 @@ flags.DEFINE_string("text", None, "column of the pictures' texts by language")
 flags.DEFINE_string("file", None, "column of the pictures' paths")
 flags.DEFINE_string("other", None, "file of the same words with records of another source")
 flags.DEFINE_string("output", None, "file to write, or the directory of a data set")
-flags.DEFINE_integer("count", None, "most captions of a record")
+flags.DEFINE_integer("count", None, "most captions of a record, or crops of a text")
 flags.DEFINE_float("least", None, "smallest cosine between a picture and a caption")
 flags.DEFINE_integer("limit", None, "most records that are read")
 flags.DEFINE_string("held_out", None, "file of patterns of the names that are held out, one a line")
@@ -47,7 +50,8 @@ flags.DEFINE_float("validation_fraction", None, "share of the files that is held
 flags.DEFINE_integer("workers", None, "files decoded at a time; by default one a core")
 flags.DEFINE_float("timeout", None, "most seconds that decoding a file may take")
 flags.DEFINE_integer("segment", None, "seconds of a record of a video")
-flags.DEFINE_integer("size", None, "most pixels of the shorter side of a frame")
+flags.DEFINE_integer("size", None, "most pixels of the shorter side of a frame, or side of a crop")
+flags.DEFINE_string("sheet", None, "picture to write of a library")
 flags.DEFINE_string("captions", None, 'file of JSON lines {"file": name, "text": captions}')
 flags.DEFINE_bool("spoken", None, "take the spoken descriptions of stamps too")
 

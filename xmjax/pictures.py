@@ -9,10 +9,14 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from xmjax.errors import UserError
+from xmjax.lexicon.library import Library
 from xmjax.model_api import Associated, Found
 from xmjax.search import Hit
 
 COLUMNS = 4
+TEXTS, CROPS = 40, 10
+"""Of a library: texts that are drawn, and crops of each."""
+
 FONTS = ["Noto Sans CJK JP", "Noto Sans CJK KR", "NanumGothic", "DejaVu Sans"]
 """Of labels, in the order of preference; the first has Korean, Chinese and Japanese."""
 
@@ -130,6 +134,33 @@ def draw_hits(hits: Sequence[Hit], root: Path, path: Path) -> None:
                     ) from error
             else:
                 axes.text(0.5, 0.5, hit.name, ha="center", va="center", wrap=True, fontsize=10)
+        _save(figure, path)
+
+
+def draw_library(library: Library, path: Path) -> None:
+    """Writes a PNG with the first crops of the texts that have most, a row a text.
+
+    Args:
+      library: not empty.
+      path: of the file.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    counts = np.bincount(library.text_of, minlength=len(library.texts))
+    shown = np.argsort(-counts, kind="stable")[:TEXTS]
+    rows = -(-len(shown) // 2)
+    with matplotlib.rc_context({"font.family": _fonts()}):
+        figure = Figure(figsize=(11, 0.85 * rows + 0.3), layout="constrained")
+        for axes, text in zip(figure.subplots(rows, 2, squeeze=False).flat, shown, strict=False):
+            crops = library.crops[library.text_of == text][:CROPS]
+            blank = np.full_like(library.crops[0], 255)
+            row = [*crops, *[blank] * (CROPS - len(crops))]
+            axes.imshow(np.concatenate(row, 1), interpolation="nearest")
+            axes.set_title(f"{library.texts[text]}  ({counts[text]})", fontsize=9, loc="left", pad=2)
         _save(figure, path)
 
 

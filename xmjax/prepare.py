@@ -12,13 +12,15 @@ import numpy as np
 from rich.progress import track
 
 import xmjax
-from xmjax import files
+from xmjax import files, inference
 from xmjax.data import playroom
 from xmjax.data.similar import mine
 from xmjax.data.source import Record, named
 from xmjax.data.sources import open_source
 from xmjax.errors import UserError
 from xmjax.lexicon import entities, kind_of, open_dictionary
+from xmjax.lexicon import library as libraries
+from xmjax.pictures import draw_library
 from xmjax.registry import Registry
 
 COMMANDS: Registry[Callable[..., None]] = Registry("command")
@@ -78,6 +80,41 @@ def similar(workdir: str, output: str, count: int = 4, least: float = 0.5, limit
     print(f"{len(lines)} of {len(records)} records have {len(cosines)} captions of others{mean}; written to {output}")
     if isinstance(records[0].truth, playroom.Scene):
         print(f"{precision(records, lines):.1%} of their captions name a toy that the picture shows too")
+
+
+@COMMANDS.register("library")
+def library(workdir: str, output: str, size: int = 32, limit: int = 10_000, count: int = 0, sheet: str = "") -> None:
+    """Writes a library of standard texts and crops, of the regions of a run's training data.
+
+    Args:
+      workdir: of a run on data with regions.
+      output: the file.
+      size: side of a crop in pixels.
+      limit: most records that are read.
+      count: most crops of a text; 0 keeps all.
+      sheet: picture of the library to write, a row a text.
+
+    Raises:
+      UserError: a value cannot work, the data have no regions, or a file cannot be written.
+    """
+    if size < 1 or limit < 1 or count < 0:
+        raise UserError(f"--size={size} and --limit={limit} must be at least 1, --count={count} at least 0")
+    for flag, path in (("output", output), ("sheet", sheet)):
+        if path and not Path(path).resolve().parent.is_dir():
+            raise UserError(f"--{flag}={path} cannot be written: give a file in a folder that exists")
+    config = inference.read_config(Path(workdir))
+    source = open_source(config, config.data, "train")
+    found = source.read(range(min(limit, len(source))))
+    made = libraries.build((r for r in found if isinstance(r, Record)), size, count)
+    if not made.texts:
+        raise UserError(f"no record of {source.name} has a region; for a folder set config.data.regions_column")
+    made.save(Path(output))
+    if sheet:
+        draw_library(made, Path(sheet))
+    print(
+        f"{len(made.crops)} crops of {len(made.texts)} texts from {len(set(made.records))} of {len(found)} records, "
+        f"{made.digest()}; written to {output}"
+    )
 
 
 def precision(records: Sequence[Record], lines: Sequence[dict]) -> float:
