@@ -6,7 +6,8 @@
         a table of the senses of ambiguous words, for --config.objectives.sense.dictionary=FILE.jsonl, and the pictures
         to hold out, for --config.data.held_out=FILE.jsonl.held_out.txt
 
-    ... library --workdir=RUN --output=FILE.safetensors [--size=32] [--limit=10000] [--count=0] [--sheet=FILE.png]
+    ... library --workdir=RUN --output=FILE.safetensors [--size=32] [--pictures=0] [--limit=10000] [--count=0]
+        [--sheet=FILE.png]
         standard texts, the labels of regions, with crops of what they stand for
 
     ... videos --input=DIR_or_LIST.txt --output=DIR [--held_out=FILE | --validation_fraction=0.1] [--segment=10]
@@ -51,6 +52,7 @@ flags.DEFINE_integer("workers", None, "files decoded at a time; by default one a
 flags.DEFINE_float("timeout", None, "most seconds that decoding a file may take")
 flags.DEFINE_integer("segment", None, "seconds of a record of a video")
 flags.DEFINE_integer("size", None, "most pixels of the shorter side of a frame, or side of a crop")
+flags.DEFINE_integer("pictures", None, "side in pixels of the pictures that crops are cut from")
 flags.DEFINE_string("sheet", None, "picture to write of a library")
 flags.DEFINE_string("captions", None, 'file of JSON lines {"file": name, "text": captions}')
 flags.DEFINE_bool("spoken", None, "take the spoken descriptions of stamps too")

@@ -83,13 +83,22 @@ def similar(workdir: str, output: str, count: int = 4, least: float = 0.5, limit
 
 
 @COMMANDS.register("library")
-def library(workdir: str, output: str, size: int = 32, limit: int = 10_000, count: int = 0, sheet: str = "") -> None:
+def library(
+    workdir: str,
+    output: str,
+    size: int = 32,
+    pictures: int = 0,
+    limit: int = 10_000,
+    count: int = 0,
+    sheet: str = "",
+) -> None:
     """Writes a library of standard texts and crops, of the regions of a run's training data.
 
     Args:
       workdir: of a run on data with regions.
       output: the file.
       size: side of a crop in pixels.
+      pictures: side of the pictures that they are cut from; 0 is the run's.
       limit: most records that are read.
       count: most crops of a text; 0 keeps all.
       sheet: picture of the library to write, a row a text.
@@ -97,13 +106,17 @@ def library(workdir: str, output: str, size: int = 32, limit: int = 10_000, coun
     Raises:
       UserError: a value cannot work, the data have no regions, or a file cannot be written.
     """
-    if size < 1 or limit < 1 or count < 0:
-        raise UserError(f"--size={size} and --limit={limit} must be at least 1, --count={count} at least 0")
+    if min(size, limit) < 1 or min(count, pictures) < 0:
+        raise UserError(
+            f"--size={size} and --limit={limit} must be at least 1, --count={count} and --pictures={pictures} at least 0"
+        )
     for flag, path in (("output", output), ("sheet", sheet)):
         if path and not Path(path).resolve().parent.is_dir():
             raise UserError(f"--{flag}={path} cannot be written: give a file in a folder that exists")
     config = inference.read_config(Path(workdir))
-    source = open_source(config, config.data, "train")
+    image = dataclasses.replace(config.model.image, size=pictures or config.model.image.size)
+    read = dataclasses.replace(config, model=dataclasses.replace(config.model, image=image))
+    source = open_source(read, config.data, "train")
     found = source.read(range(min(limit, len(source))))
     made = libraries.build((r for r in found if isinstance(r, Record)), size, count)
     if not made.texts:

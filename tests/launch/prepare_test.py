@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xmjax.lexicon import library as libraries
+
 pytestmark = pytest.mark.slow
 
 
@@ -21,6 +23,14 @@ def test_similar_pictures_are_written_and_trained_with(smoke, launcher, tmp_path
         assert cosines == sorted(cosines, reverse=True) and line["id"] not in [o["id"] for o in line["similar"]]
     flags = (f"--config.data.similar={path}", "--config.objectives.fill.thirds=0.5", "--config.steps=2")
     launcher.run(*launcher.SMOKE, *flags, f"--workdir={tmp_path / 'run'}")
+
+
+def test_a_library_is_made_of_what_a_run_was_trained_on(smoke, launcher, tmp_path):
+    flags = (f"--workdir={smoke.workdir}", f"--output={tmp_path / 'a.safetensors'}", "--limit=40", "--size=8")
+    output = launcher.run("library", *flags, f"--sheet={tmp_path / 'a.png'}", script="prepare")
+    made = libraries.load(tmp_path / "a.safetensors")
+    assert f"{len(made.crops)} crops of {len(made.texts)} texts from 40 of 40 records" in output
+    assert all(record.startswith("train/") for record in made.records) and (tmp_path / "a.png").stat().st_size > 1000
 
 
 def test_ambiguous_words_of_pictures_are_trained_and_asked(launcher, tmp_path):

@@ -246,3 +246,9 @@ def test_the_schedule(make_config, decay):
     assert [float(rate(60)), float(rate(110))] == pytest.approx([middle, last], rel=1e-5)
     if decay == "step":  # at three quarters of all steps, whatever the warm-up
         assert [float(rate(s)) for s in (81, 82)] == pytest.approx([2, 0.2])
+
+
+@pytest.mark.parametrize("decay", ["cosine", "linear", "step", "constant"])
+def test_a_run_of_one_step_has_a_schedule(make_config, decay):
+    config = make_config({"steps": 1, "optimizer.decay": decay})
+    assert np.isfinite(optimizer.schedule(config.optimizer, 1)(0))

@@ -14,7 +14,7 @@ NOT_DECAYED = ("norm", "table", "ngram", "position", "log_scale", "bias", "absen
 def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
     """Linear warm-up to the peak, then decay to ``final`` of it at the last step, or at once at ``drop_at``."""
     warmup = min(config.warmup, max(1, steps - 1))
-    rest, peak, final = steps - warmup, config.learning_rate, config.final * config.learning_rate
+    rest, peak, final = max(1, steps - warmup), config.learning_rate, config.final * config.learning_rate
     decays = {
         "cosine": lambda: optax.cosine_decay_schedule(peak, rest, config.final),
         "linear": lambda: optax.linear_schedule(peak, final, rest),
