@@ -108,7 +108,7 @@ def library(
     """
     if min(size, limit) < 1 or min(count, pictures) < 0:
         raise UserError(
-            f"--size={size} and --limit={limit} must be at least 1, --count={count} and --pictures={pictures} at least 0"
+            f"--size={size} and --limit={limit} must be at least 1, --count={count} and --pictures={pictures} not negative"
         )
     for flag, path in (("output", output), ("sheet", sheet)):
         if path and not Path(path).resolve().parent.is_dir():
