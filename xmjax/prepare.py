@@ -107,9 +107,8 @@ def library(
       UserError: a value cannot work, the data have no regions, or a file cannot be written.
     """
     if min(size, limit) < 1 or min(count, pictures) < 0:
-        raise UserError(
-            f"--size={size} and --limit={limit} must be at least 1, --count={count} and --pictures={pictures} not negative"
-        )
+        given = f"--size={size} --limit={limit} --count={count} --pictures={pictures}"
+        raise UserError(f"{given}: the first two must be at least 1, the others at least 0")
     for flag, path in (("output", output), ("sheet", sheet)):
         if path and not Path(path).resolve().parent.is_dir():
             raise UserError(f"--{flag}={path} cannot be written: give a file in a folder that exists")

@@ -130,7 +130,9 @@ def build(records: Iterable[Record], size: int, most: int = 0) -> Library:
     """
     kept: dict[str, dict[bytes, tuple[np.ndarray, str]]] = {}
     for record in records:
-        for region in record.regions if record.image is not None else ():
+        if record.image is None:
+            continue
+        for region in record.regions:
             crop = cut(record.image, region.box, size)
             of_text = kept.setdefault(region.label, {})
             if crop is not None and (not most or len(of_text) < most):
