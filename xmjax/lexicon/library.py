@@ -68,7 +68,8 @@ class Library:
         """
         own = sum(record in without for record in self.records) if without else 0
         count = min(own + 1, len(self.records))
-        _, found = self._tree.query(self.features(crops), k=np.arange(1, count + 1))
+        _, indices = self._tree.query(self.features(crops), k=count)
+        found = np.reshape(indices, (len(crops), count))  # of one neighbour it has no axis
         return np.array([next((i for i in row if self.records[i] not in without), -1) for row in found])
 
     def mentioned(self, text: str) -> list[tuple[int, int, int]]:
