@@ -18,7 +18,7 @@ from scipy.spatial import KDTree
 from xmjax.data.source import Record
 from xmjax.errors import UserError
 
-VERSION = "1"
+VERSION, METADATA = "1", "xmjax_library"
 FEATURES = 24
 """Numbers by which crops are compared: principal components of their pixels at `SIDE`."""
 
@@ -100,8 +100,9 @@ class Library:
 
     def save(self, path: Path) -> None:
         """Writes the library; equal ones are equal byte for byte."""
-        about = {"xmjax_library": VERSION, "texts": json.dumps(self.texts), "records": json.dumps(self.records)}
-        save_file({"crops": self.crops, "text_of": self.text_of}, path, about)
+        about = json.dumps({"version": VERSION, "texts": self.texts, "records": self.records})
+        # One entry of metadata: the format writes several in any order.
+        save_file({"crops": self.crops, "text_of": self.text_of}, path, {METADATA: about})
 
 
 def load(path: Path) -> Library:
@@ -112,10 +113,10 @@ def load(path: Path) -> Library:
     """
     try:
         with safetensors.safe_open(path, "numpy") as file:
-            about = file.metadata() or {}
-            if about.get("xmjax_library") != VERSION:
+            about = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+            if about.get("version") != VERSION:
                 raise UserError(f"{path} is no library of version {VERSION}: make it with launch/prepare.py library")
-            texts, records = (tuple(json.loads(about[name])) for name in ("texts", "records"))
+            texts, records = tuple(about["texts"]), tuple(about["records"])
             return Library(texts, file.get_tensor("crops"), file.get_tensor("text_of"), records)
     except (OSError, safetensors.SafetensorError, LookupError, ValueError) as error:
         raise UserError(f"{path} cannot be read as a library ({error}): launch/prepare.py library makes one") from None
