@@ -1,6 +1,6 @@
 """Texts and objects as one input, learned by masking either and by telling whether they match (EP 3 889 830).
 
-    python launch/pretrain.py --config=configs/semantic.py          two CPU cores, half an hour by estimate
+    python launch/pretrain.py --config=configs/semantic.py          two CPU cores, not measured to its end yet
     python launch/pretrain.py --config=configs/semantic.py:smoke    two CPU cores, under a minute, learns nothing
 
 Objects come with boxes and labels, which the playroom knows. Each is pooled from the picture's tokens inside its box.
