@@ -21,6 +21,7 @@ flags.DEFINE_string("case", None, "measure this case only, and write what came o
 
 def main() -> int:
     """Measures, writes the file and shows the table; status 1 where no case worked."""
+    cli.keep_memory()  # as in training
     wanted = bench.build(flags.FLAGS.config)
     output = Path(flags.FLAGS.output or f"docs/benchmarks/{wanted.name}.json")
     if flags.FLAGS.case is not None:

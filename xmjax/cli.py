@@ -43,6 +43,8 @@ def define_distributed() -> None:
 def start_processes() -> None:
     """Joins the other processes, if there are any. Must come before anything asks for devices."""
     if not FLAGS.distributed:
+        if any(value is not None for value in (FLAGS.coordinator, FLAGS.processes, FLAGS.process)):
+            raise UserError("--coordinator, --processes and --process are of several processes: pass --distributed too")
         return
     jax.config.update("jax_cpu_collectives_implementation", "gloo")  # read on CPUs only
     try:

@@ -136,7 +136,7 @@ def load_index(path: str | os.PathLike[str], model: Model) -> Index:
                 str(data["model"]),
                 str(data["root"]),
             )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path} is no index ({error}): make one with predict.py index --folder=DIR --index=FILE"
         ) from error

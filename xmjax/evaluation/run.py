@@ -59,7 +59,10 @@ class Evaluation:
             source = open_source(self._config, self._config.data, "val")
             self.records, unreadable = first_records(source, self._config.evaluation.samples)
             if not self.records:
-                raise UserError(f"no record of the validation split of {source.name} can be read")
+                raise UserError(
+                    f"no record of the validation split of {source.name} can be read ({named(unreadable)}): repair or "
+                    "remove these files, or hold out others with config.data.validation_fraction"
+                )
             if unreadable and jax.process_index() == 0:
                 count = len(unreadable)
                 print(f"{count} unreadable of {source.name}, held out, not evaluated: {named(unreadable)}", flush=True)
