@@ -15,6 +15,7 @@ import numpy as np
 
 from xmjax.config import STREAMS, Config, DataConfig
 from xmjax.data.arrays import audio_bytes, draw, image_bytes, text_ids
+from xmjax.data.regions import boxes_array
 from xmjax.data.source import Caption, Record, Source, Unreadable, named, varies
 from xmjax.data.sources import open_source
 from xmjax.errors import UserError
@@ -141,6 +142,8 @@ class Stream:
             arrays["image"] = image_bytes(record, self.config.model.image)
         if record.audio is not None:
             arrays["audio"] = audio_bytes(record)
+        if count := self.config.model.regions.count:
+            arrays["boxes"] = boxes_array(record.regions, count)
         captions = draw(record.captions, self.options.captions, rng)
         if captions:
             arrays["text"] = np.array([text_ids(c.text, self.config.model.text.max_bytes) for c in captions])

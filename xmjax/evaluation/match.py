@@ -44,28 +44,21 @@ class MatchEvaluator(RetrievalEvaluator):
         towers = [text[pool] @ image[pool].T for pool in self.pools]
         matches = [pair_scores(self.score, params, images, texts, pool) for pool in self.pools]
         again = [reranked(t, m) for t, m in zip(towers, matches, strict=True)]
-        back = [reranked(t.T, m.T).T for t, m in zip(towers, matches, strict=True)]
+        back = [reranked(t.T, m.T) for t, m in zip(towers, matches, strict=True)]
         own = np.concatenate([np.diag(m) for m in matches])
         others = np.concatenate([m[t == 0] for m, t in zip(matches, self.truth, strict=True)])
-        scores = {
+        scores: Scores = {
             "match/auroc": auroc([*own, *others], [True] * len(own) + [False] * len(others)),
             "match/auroc/oracle": 1.0,
             "match/auroc/chance": 0.5,
             "match/n": len(own),
             "match/unmatched/n": len(others),
         }
-        scores |= (
-            both_ways(matches, "match") | _ways(again, back, "rerank") | _ways(towers, towers, "rerank", "/towers")
-        )
+        scores |= both_ways(matches, "match") | both_ways(again, "rerank", image_to_text=back)
+        scores |= both_ways(towers, "rerank", "/towers")
         constant = {key.replace("retrieval/", "match/"): value for key, value in self.constant.items()}
         counts = {f"{name}/{way}/n": len(own) for name in ("match", "rerank") for way in WAYS}
         return Report(scores | constant | counts)
-
-
-def _ways(text_to_image: list[np.ndarray], image_to_text: list[np.ndarray], name: str, suffix: str = "") -> Scores:
-    """As `both_ways`, from two matrices a pool, [texts, pictures] both: a new ranking is one of its direction alone."""
-    first, second = both_ways(text_to_image, name, suffix), both_ways(image_to_text, name, suffix)
-    return {key: (first if "text_to_image" in key else second)[key] for key in first}
 
 
 def encoded(model: Any, image: Array, boxes: Array, text: Array) -> tuple[Tokens, Tokens]:

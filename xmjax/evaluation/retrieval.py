@@ -65,15 +65,19 @@ def vectors(model: Any, data: Array, modality: str) -> Array:
     return model.tower(modality, model.alone(modality, model.encode(modality, data)))
 
 
-def both_ways(text_to_image: list[np.ndarray], name: str, suffix: str = "") -> Scores:
+def both_ways(
+    text_to_image: list[np.ndarray], name: str, suffix: str = "", image_to_text: list[np.ndarray] | None = None
+) -> Scores:
     """`recalls` of pictures for texts and of texts for pictures, by "<name>/<direction>/<score><suffix>".
 
     Args:
       text_to_image: scores [texts, pictures] of each pool.
       name: first part of the scores' names.
       suffix: last part.
+      image_to_text: scores [pictures, texts], where they are not the same the other way round.
     """
-    ways = dict(zip(WAYS, (text_to_image, [matrix.T for matrix in text_to_image]), strict=True))
+    back = [matrix.T for matrix in text_to_image] if image_to_text is None else image_to_text
+    ways = dict(zip(WAYS, (text_to_image, back), strict=True))
     return {
         f"{name}/{way}/{key}{suffix}": value
         for way, matrices in ways.items()

@@ -80,10 +80,11 @@ class Evaluation:
         if not self._makers:
             return {}
         evaluators = self._prepare()
+        params = state.used  # once: of LoRA it is a sum
         scores: Scores = {}
         examples: dict[str, dict[str, Any]] = {}
         for evaluator in evaluators:
-            report = evaluator(state.used)
+            report = evaluator(params)
             scores |= {f"{self._name}/{key}": value for key, value in report.scores.items()}
             for id, shown in report.examples.items():
                 examples.setdefault(id, {}).update(shown)

@@ -53,9 +53,8 @@ def _byte_spans(batch: int, tokens: int, stride: int) -> Float[Array, "B T 2"]:
     return jnp.broadcast_to(jnp.stack([start, start + stride], -1), (batch, tokens, 2))
 
 
-@EMBEDDERS.register("text/bytes")
-class ByteText(nn.Module):
-    """One token a byte (ByT5): a table of the byte and its position."""
+class Text(nn.Module):
+    """What the embedders of texts have in common: they read ids of bytes, padded to one length."""
 
     config: ModelConfig
     dtype: jnp.dtype = jnp.dtype("float32")
@@ -64,6 +63,11 @@ class ByteText(nn.Module):
     def example(config: ModelConfig) -> Integer[Array, "1 L"]:
         """One row of input, for initialisation."""
         return jnp.zeros((1, config.text.max_bytes), jnp.uint16)
+
+
+@EMBEDDERS.register("text/bytes")
+class ByteText(Text):
+    """One token a byte (ByT5): a table of the byte and its position."""
 
     @nn.compact
     def __call__(self, text: Integer[Array, "B L"]) -> Tokens:
@@ -75,20 +79,12 @@ class ByteText(nn.Module):
 
 
 @EMBEDDERS.register("text/ngram")
-class NgramText(nn.Module):
+class NgramText(Text):
     """Hashed n-grams of bytes, then a strided convolution to one token for ``downsample`` bytes.
 
     After CANINE (Clark et al. 2021), with bytes in the place of code points, and the hashed n-grams of BLT (Pagnoni et
     al. 2024). All shapes are static.
     """
-
-    config: ModelConfig
-    dtype: jnp.dtype = jnp.dtype("float32")
-
-    @staticmethod
-    def example(config: ModelConfig) -> Integer[Array, "1 L"]:
-        """One row of input, for initialisation."""
-        return jnp.zeros((1, config.text.max_bytes), jnp.uint16)
 
     @nn.compact
     def __call__(self, text: Integer[Array, "B L"]) -> Tokens:
@@ -125,20 +121,12 @@ def hash_ngrams(text: Int[Array, "B L"], n: int, buckets: int) -> Int[Array, "B 
 
 
 @EMBEDDERS.register("text/units")
-class UnitText(nn.Module):
+class UnitText(Text):
     """One token a unit of so many characters or bytes, none of which splits a character (EP 3 889 830, claim 8).
 
     A unit is the sum of its bytes, each from a table of its own for every place in a unit, so that order counts. Places
     of units count from 2, after the one that all objects of a picture may share.
     """
-
-    config: ModelConfig
-    dtype: jnp.dtype = jnp.dtype("float32")
-
-    @staticmethod
-    def example(config: ModelConfig) -> Integer[Array, "1 L"]:
-        """One row of input, for initialisation."""
-        return jnp.zeros((1, config.text.max_bytes), jnp.uint16)
 
     @nn.compact
     def __call__(self, text: Integer[Array, "B L"]) -> Tokens:
@@ -187,21 +175,13 @@ def unit_of_bytes(text: Integer[Array, "B L"], size: int, characters: bool) -> I
 
 
 @EMBEDDERS.register("text/words")
-class WordText(nn.Module):
+class WordText(Text):
     """The first words that are no stop words, by their hashes from a table, then two convolutions over three words.
 
     How Kim and Yoon prepare texts (Image-Bridged Multimodal Half-Supervised Learning Model, 3.1 and 3.2), from bytes
     and with hashes in the place of a vocabulary: words that share a bucket share a row. With `weights` the table holds
     word vectors that stay as they are, as theirs did; else it is learned.
     """
-
-    config: ModelConfig
-    dtype: jnp.dtype = jnp.dtype("float32")
-
-    @staticmethod
-    def example(config: ModelConfig) -> Integer[Array, "1 L"]:
-        """One row of input, for initialisation."""
-        return jnp.zeros((1, config.text.max_bytes), jnp.uint16)
 
     @nn.compact
     def __call__(self, text: Integer[Array, "B L"]) -> Tokens:

@@ -10,7 +10,6 @@ from jaxtyping import Array, Bool, Integer
 
 from xmjax import vocab
 from xmjax.data.arrays import canvas
-from xmjax.data.regions import boxes_array
 from xmjax.errors import UserError
 from xmjax.objectives import base
 from xmjax.training import flops
@@ -46,9 +45,7 @@ class MaskPredict(base.Objective):
             raise UserError("config.objectives.mask_predict needs config.model.unmasking=True")
 
     def features(self, example: Any) -> dict[str, np.ndarray]:
-        count = self.config.model.regions.count
-        arrays = {"canvas": canvas(example.captions[0], self.config.model.text.max_bytes)}
-        return arrays | ({"boxes": boxes_array(example.record.regions, count)} if count else {})
+        return {"canvas": canvas(example.captions[0], self.config.model.text.max_bytes)}
 
     def flops(self, share):
         o, model = self.options, self.config.model

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from xmjax.data.regions import boxes_array
 from xmjax.errors import UserError
 from xmjax.models.embedders import Tokens
 from xmjax.objectives import base, contrast
@@ -54,10 +53,6 @@ class Match(base.Objective):
         super().__init__(options, config)
         if not config.model.matching:
             raise UserError("config.objectives.match needs config.model.matching=True")
-
-    def features(self, example):
-        count = self.config.model.regions.count
-        return {"boxes": boxes_array(example.record.regions, count)} if count else {}
 
     def flops(self, share):
         o, model = self.options, self.config.model

@@ -75,7 +75,6 @@ class Regions(base.Objective):
         if masked.any() and task >= o.words + o.both:
             ids, spans = text_ids(example.captions[0].text, length), np.full_like(spans, vocab.PAD)
         return {
-            "boxes": boxes,
             "masked_regions": masked,
             "labels": label_ids(regions, masked, o.max_label_bytes),
             "masked_caption": ids,
