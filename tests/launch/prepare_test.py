@@ -68,7 +68,7 @@ def test_ambiguous_words_of_pictures_are_trained_and_asked(launcher, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "name a command: prepare.py senses|similar|sounds|stamps|videos"),
+        ((), "name a command: prepare.py library|senses|similar|sounds|stamps|videos"),
         (("similar",), "similar needs --workdir"),
         (("similar", "--workdir=/nowhere", "--output=x.jsonl"), "/nowhere is no workdir"),
         (("similar", "--workdir=x", "--output=/nowhere/x.jsonl"), "/nowhere/x.jsonl cannot be written"),
