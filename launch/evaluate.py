@@ -9,11 +9,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import jax
 from absl import flags
 
 from xmjax import cli, report
 from xmjax.inference import evaluate, read_step
 
+cli.define_distributed()
 flags.DEFINE_string("workdir", None, "of the run", required=True)
 flags.DEFINE_string("step", None, "checkpoint to evaluate, a number or best; default the newest")
 flags.DEFINE_list("only", [], "evaluators to run; default those of the run's config")
@@ -25,9 +27,12 @@ flags.DEFINE_string("name", "", "of an evaluation with --set, whose scores go to
 
 def main() -> int:
     """Evaluates, writes eval/step_<n>.json and the report, and shows the table."""
+    cli.start_processes()
     workdir, options = Path(flags.FLAGS.workdir), flags.FLAGS
     step = read_step(options.step)
     scores = evaluate(workdir, step, tuple(options.only), tuple(options.set), options.name)
+    if jax.process_index() > 0:
+        return 0
     print(report.summary(scores, options.name or workdir.name))
     if not options.name:
         print(f"report: {report.write(workdir)}")

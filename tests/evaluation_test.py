@@ -12,7 +12,7 @@ from xmjax.config import MeshConfig
 from xmjax.data import playroom
 from xmjax.data.source import Caption, Record, Word
 from xmjax.evaluation.caption import CaptionEvaluator
-from xmjax.evaluation.fill import FillEvaluator, _masked, derangement, oracle, score_candidates
+from xmjax.evaluation.fill import FillEvaluator, _masked, oracle, other_pictures, score_candidates
 from xmjax.evaluation.items import FillItem, commonest, describes, fill_items, query, references
 from xmjax.evaluation.retrieval import RetrievalEvaluator, recalls
 from xmjax.models.embedders import Tokens
@@ -65,7 +65,7 @@ def test_no_answer_stays_true_in_a_derangement():
     assert len(items) > 100
     clashes = 0
     for seed in range(20):
-        donor = derangement(items, seed)
+        donor = other_pictures(items, seed)
         assert sorted(donor) == list(range(len(items)))
         assert not any(item.fits(items[d].record) for item, d in zip(items, donor, strict=True))
         plain = np.random.default_rng(seed).permutation(len(items))
@@ -83,7 +83,7 @@ def item_of(name: str, word: str, language: str = "en", kind: str = "") -> FillI
 def test_a_derangement_swaps_equal_answers_apart():
     items = [item_of(str(i), w) for i, w in enumerate(["cat"] * 5 + ["dog"] * 5)]
     for seed in range(5):
-        donor = derangement(items, seed)
+        donor = other_pictures(items, seed)
         assert sorted(donor) == list(range(10))
         assert all((i < 5) != (d < 5) for i, d in enumerate(donor))
 
@@ -103,7 +103,7 @@ def test_the_oracle_reads_the_picture():
     own = oracle(items, list(range(len(items))))
     assert own == 1  # only words that the picture decides are asked
     chance = np.mean([1 / len(item.candidates) for item in items])
-    assert oracle(items, derangement(items)) <= chance + 1e-9
+    assert oracle(items, other_pictures(items)) <= chance + 1e-9
     pair = [item_of("0", "cat"), item_of("1", "dog")]
     assert oracle(pair, [0, 1]) == 1 and oracle(pair, [1, 0]) == 0
     blank = FillItem(pair[0].record, Caption("a cat", "ko"), pair[0].word, pair[0].candidates, 1)

@@ -198,8 +198,9 @@ def test_scores_that_are_not_finite(workdir):
 def test_command_line(workdir, tmp_path, capsys):
     assert report.main([str(workdir)]) == 0
     assert Path(capsys.readouterr().out.strip()) == workdir / "report.html"
-    with pytest.raises(UserError, match="pass the workdir"):
-        report.write(tmp_path / "none")
+    for path in (tmp_path / "none", tmp_path):
+        with pytest.raises(UserError, match="pass the workdir"):
+            report.write(path)
     done = subprocess.run(
         [sys.executable, "-m", "xmjax.report", str(tmp_path / "none")],
         cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120,

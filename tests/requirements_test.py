@@ -50,6 +50,9 @@ def test_rows_without_a_committed_figure_are_open():
     [
         ({"target": 0.95}, [run(0, 0.94), run(1, 0.97)], "met"),
         ({"target": 0.96}, [run(0, 0.94), run(1, 0.97)], "below target"),
+        ({"target": 0.95, "also": (f"{METRIC}/oracle",)}, [run(0)], "met"),
+        ({"target": 0.95, "also": ("playroom/fill/no_image",)}, [run(0)], "below target"),
+        ({"target": 0.95, "also": ("playroom/other",)}, [run(0)], "below target"),
         ({"target": 0.95, "better": "lower"}, [run(0, 0.97)], "below target"),
         ({"target": 0.95, "better": "lower"}, [run(0, 0.9)], "met"),
         ({"target": 0.95}, [run(0, 0.99), run(1, None)], "below target"),

@@ -163,6 +163,23 @@ def test_every_mesh_gives_the_loss_and_gradient_of_one_device(run_on, sizes):
     )
 
 
+@pytest.mark.slow
+def test_muon_gives_the_losses_of_one_device(make_config, batch_at):
+    """It looks at whole matrices, also where they are split."""
+    config = make_config({"model.heads": 8, "optimizer.name": "muon", "optimizer.warmup": 1})
+    batches = [batch_at(config, i) for i in range(3)]
+    losses = []
+    for sizes in ((1, 1, 1), (2, 2, 2)):
+        mesh = sharding.make_mesh(MeshConfig(*sizes), jax.devices()[: int(np.prod(sizes))])
+        with jax.set_mesh(mesh):
+            state, update = jit_init(config, mesh)(), jit_update(config, make(config), mesh)
+            for batch in batches:
+                state, metrics = update(state, sharding.place(batch, mesh, config.batch_size))
+                losses.append(float(metrics["loss"]))
+    assert losses[3:] == pytest.approx(losses[:3], rel=1e-4)
+    assert abs(losses[2] - losses[0]) > 1e-2 * losses[0]
+
+
 def load(name: str, mode: str):
     return config_module.build(importlib.import_module(f"configs.{name}").get_config(mode))
 

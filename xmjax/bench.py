@@ -18,6 +18,7 @@ import jax
 from ml_collections import ConfigDict
 
 import xmjax
+from xmjax import files
 from xmjax.config import Config
 from xmjax.errors import UserError
 from xmjax.measure import MEASURES, measure
@@ -106,25 +107,25 @@ def run(bench: Bench, launcher: Sequence[str], output: Path, show: Callable[[str
         | {package: metadata.version(package) for package in ("jax", "jaxlib", "flax")},
         "cases": {},
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
+    files.make_directory(output.parent, "--output")
     for number, (name, overrides) in enumerate(bench.cases.items(), 1):
         show(f"[{number}/{len(bench.cases)}] {name}")
         found = output.with_suffix(".case.json")
         log = output.with_suffix(".log")
-        for path in (found, log):
-            path.unlink(missing_ok=True)
-        status = run_logged([*launcher, f"--case={name}", f"--output={found}"], log)
-        if found.exists():
-            result = json.loads(found.read_text())
-        else:
-            lines = tail(log, 1).strip()
-            result = {"error": f"the process ended with status {status}" + (f": {lines}" if lines else "")}
+        try:
+            status = run_logged([*launcher, f"--case={name}", f"--output={found}"], log)
+            if found.exists():
+                result = json.loads(found.read_text())
+            else:
+                lines = tail(log, 1).strip()
+                result = {"error": f"the process ended with status {status}" + (f": {lines}" if lines else "")}
+        finally:
+            for path in (found, log):
+                path.unlink(missing_ok=True)
         if "error" in result:
             show(f"  {result['error']}")
         report["machine"] |= result.pop("machine", {})
         report["cases"][name] = {"overrides": overrides} | result
-        for path in (found, log):
-            path.unlink(missing_ok=True)
         output.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     return report
 

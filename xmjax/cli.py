@@ -92,14 +92,14 @@ def _parse(arguments: list[str], positional: int) -> list[str]:
     try:
         rest = FLAGS(arguments)
     except Exception as error:  # of parsing, and whatever the config file raises
-        fail(_unknown_field(arguments) or _explain(error, path))
+        fail(_wrong_field(arguments) or _explain(error, path))
     if len(rest) > positional + 1:
         fail(f"unexpected argument {rest[positional + 1]!r}; flags are written as --name=value")
     return rest
 
 
-def _unknown_field(arguments: list[str]) -> str:
-    """What is wrong with the first --config.a.b=value whose field the config does not have, "" where there is none."""
+def _wrong_field(arguments: list[str]) -> str:
+    """What is wrong with the first --config.a.b=value that the config cannot take, "" where there is none."""
     given = [a.lstrip("-") for a in arguments[1:] if re.match(r"--?config[.=]", a)]
     config = [f"--{a}" for a in given if a.startswith("config=")]
     values = flags.FlagValues()
@@ -108,8 +108,13 @@ def _unknown_field(arguments: list[str]) -> str:
         values(["", *config])
     except Exception:  # which is explained as it came
         return ""
-    fields = [a.partition("=")[0].removeprefix("config.") for a in given if a.startswith("config.")]
-    return next((wrong for field in fields if (wrong := config_module.unknown_field(values.config, field))), "")
+    for field, equals, text in (a.removeprefix("config.").partition("=") for a in given if a.startswith("config.")):
+        wrong = config_module.unknown_field(values.config, field)
+        if not wrong and equals:
+            wrong = config_module.wrong_value(values.config, field, text)
+        if wrong:
+            return wrong
+    return ""
 
 
 def _config_file(arguments: list[str]) -> str:

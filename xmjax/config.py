@@ -409,6 +409,10 @@ STREAMS = {"image_text": "data", "frame_audio": "frame_audio"}
 """Name of a stream in a batch -> field of the config that describes it."""
 
 
+_BOOLEANS = ("true", "false", "t", "f", "1", "0")
+_EXAMPLES = {int: "3", float: "0.5", bool: "True", str: "'text'"}
+
+
 def default() -> ConfigDict:
     """All fields at their defaults, as the ConfigDict that config files start from. No objective is chosen."""
     return ConfigDict(dataclasses.asdict(Config()))
@@ -453,6 +457,23 @@ def unknown_field(known: ConfigDict, field: str) -> str:
     return ""
 
 
+def wrong_value(known: ConfigDict, field: str, text: str) -> str:
+    """What is wrong with the text of a value for a field that ``known`` has, "" where it may be right."""
+    value = known[field]
+    if isinstance(value, ConfigDict):
+        inside = next(iter(value), "FIELD")
+        return f"config.{field}={text}: it is a group of fields; set one of them, such as config.{field}.{inside}"
+    try:
+        good = text.lower() in _BOOLEANS if isinstance(value, bool) else type(value)(text) is not None
+    except (TypeError, ValueError):
+        good = isinstance(value, tuple)
+    if good:
+        return ""
+    return (
+        f"config.{field}={text}: {text!r} is not of type {type(value).__name__}; write it like config.{field}={value}"
+    )
+
+
 def _build(cls: type, values: Mapping[str, Any], where: str) -> Any:
     hints = typing.get_type_hints(cls)
     for key in values:
@@ -481,5 +502,5 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise UserError(f"{where} must be of type {hint.__name__}, got {value!r}")
+        raise UserError(f"{where} must be of type {hint.__name__}, such as {_EXAMPLES[hint]}, got {value!r}")
     return value

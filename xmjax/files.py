@@ -5,6 +5,20 @@ import os
 from pathlib import Path
 from typing import Any
 
+from xmjax.errors import UserError
+
+
+def make_directory(path: Path, flag: str) -> None:
+    """Makes a directory that ``flag`` names, and those above it, where there is none.
+
+    Raises:
+      UserError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be made: {error.strerror}; choose another {flag}") from error
+
 
 def write(path: Path, text: str) -> None:
     """Replaces a file's content; whoever reads it meanwhile, or after a kill, finds the old or the new one."""

@@ -11,7 +11,6 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-import xmjax
 from xmjax import config as config_module
 from xmjax import sharding
 from xmjax.config import Config
@@ -74,13 +73,7 @@ def restore(workdir: Path, config: Config, mesh: jax.sharding.Mesh, step: int | 
         if wanted not in steps:
             there = f"complete ones are of steps {', '.join(map(str, steps))}" if steps else "none is complete yet"
             raise UserError(f"{workdir} has no checkpoint{'' if step is None else f' of step {step}'}: {there}")
-        try:
-            restored = saved.restore(abstract_state(config, mesh), wanted)
-        except (LookupError, ValueError) as error:  # what orbax raises where names or shapes of arrays differ
-            raise UserError(
-                f"the checkpoint of step {wanted} in {workdir} cannot be restored by xmjax {xmjax.__version__}: it is "
-                "damaged or of a model of another version; use the version that wrote it, or train again"
-            ) from error
+        restored = saved.restore(abstract_state(config, mesh), wanted)
         return restored.state, restored.step
 
 
@@ -101,7 +94,7 @@ def evaluate(
       name: of an evaluation with changes, whose file is eval/step_<n>.<name>.json, so that the run's own stays.
 
     Raises:
-      UserError: there is no such run or checkpoint, or a change cannot be made.
+      UserError: there is no such run or checkpoint, a change cannot be made, or there was nothing to score.
     """
     if bool(changes) != bool(name) or not re.fullmatch(r"(?!examples$)\w*", name):
         raise UserError(f"--name={name!r}: give --set and --name together, the name of letters, digits and _")
@@ -109,7 +102,13 @@ def evaluate(
     mesh = sharding.make_mesh(config_module.MeshConfig())
     with jax.set_mesh(mesh):
         state, step = restore(workdir, config, mesh, step)
-        return Evaluation(changed(config, changes), mesh, workdir, only, name)(state, step)
+        scores = Evaluation(changed(config, changes), mesh, workdir, only, name)(state, step)
+    if not any(count for key, count in scores.items() if key.endswith("/n")):
+        raise UserError(
+            f"nothing was scored of {workdir}: neither its held-out records nor its objectives have what "
+            f"{', '.join(only or config.evaluation.names) or 'no evaluator'} asks for"
+        )
+    return scores
 
 
 def changed(config: Config, changes: Sequence[str]) -> Config:
@@ -130,7 +129,8 @@ def changed(config: Config, changes: Sequence[str]) -> Config:
             try:
                 value = ast.literal_eval(text)
             except (ValueError, SyntaxError):
-                raise UserError(f"--set={change}: {text!r} is no {type(values[field]).__name__}") from None
+                wrong = config_module.wrong_value(values, field, text) or f"write it like {field}={values[field]}"
+                raise UserError(f"--set={change}: {wrong}") from None
         with values.ignore_type():  # `build` tells of a wrong type
             values.update_from_flattened_dict({field: value})
     return config_module.build(values)

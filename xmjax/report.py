@@ -43,10 +43,10 @@ def write(workdir: Path) -> Path:
       Path of the report, ``workdir/report.html``. It needs no other file and no network.
 
     Raises:
-      UserError: there is no such folder.
+      UserError: there is no such folder, or it is of no run.
     """
     workdir = Path(workdir)
-    if not workdir.is_dir():
+    if not any((workdir / name).exists() for name in ("config.json", "metrics.jsonl", "eval")):
         raise UserError(f"there is no run in {workdir}: pass the workdir of a run, such as runs/base")
     missing: list[str] = []
     config = _load(workdir / "config.json", missing) or {}

@@ -43,6 +43,7 @@ class Requirement:
       arm: the arm of the sweep; "" for a file with one arm only.
       metric: name of the score that shows it.
       target: what the mean over seeds must reach.
+      also: further scores that must reach the target too.
       better: "higher" or "lower".
       baselines: names of scores to print beside it.
       oracle: name of the score of a scorer that reads the truth.
@@ -61,6 +62,7 @@ class Requirement:
     arm: str = ""
     metric: str = ""
     target: float | None = None
+    also: tuple[str, ...] = ()
     better: str = "higher"
     baselines: tuple[str, ...] = ()
     oracle: str = ""
@@ -119,7 +121,7 @@ def _requirement(values: Mapping[str, Any], place: str) -> Requirement:
     for name, value in values.items():
         if name not in fields:
             raise UserError(f"{place}: unknown field {name!r}: {suggest(name, fields)}")
-        if name in ("baselines", "controls"):
+        if name in ("also", "baselines", "controls"):
             good = isinstance(value, list) and all(isinstance(item, str) for item in value)
             value = tuple(value) if good else value
         elif name == "target":
@@ -188,13 +190,13 @@ def judge(requirement: Requirement, results: Mapping[str, Sequence[Mapping[str, 
         raise UserError(
             f"{requirement.id}: results/{requirement.result}.jsonl has a seed twice; remove one of the runs"
         )
-    values = _values(runs, requirement.metric)
     if requirement.target is None:
         return Finding(shown or "measured", runs)
-    if not all(map(math.isfinite, values)):
+    scores = [_values(runs, name) for name in (requirement.metric, *requirement.also)]
+    if not all(values and all(map(math.isfinite, values)) for values in scores):
         return Finding("below target", runs)
-    mean = statistics.fmean(values)
-    reached = mean >= requirement.target if requirement.better == "higher" else mean <= requirement.target
+    sign = 1 if requirement.better == "higher" else -1
+    reached = all(sign * (statistics.fmean(values) - requirement.target) >= 0 for values in scores)
     for control in requirement.controls:
         above = statistics.fmean(_values(runs, control)) - statistics.fmean(_values(runs, requirement.chance))
         reached = reached and above <= CONTROL_MARGIN
@@ -260,7 +262,7 @@ def _cells(requirement: Requirement, finding: Finding) -> list[str]:
         f"{r.text} Open: {r.remaining}" if r.remaining else r.text,
         f"#{r.issue}" if r.issue else "",
         finding.status,
-        f"`{r.metric}` {figure(runs, r.metric)}{seeds}" if runs else "",
+        ", ".join(f"`{name}` {figure(runs, name)}" for name in (r.metric, *r.also)) + seeds if runs else "",
         "" if r.target is None else f"{bound} {format_value(r.target, unit_of(r.metric))}",
         figure(runs, r.oracle) if runs else "",
         ", ".join(baselines),

@@ -257,8 +257,10 @@ def run(
       What went wrong, one text for each failed run.
 
     Raises:
-      UserError: there are fewer cores than jobs.
+      UserError: there are fewer cores than jobs, or a directory cannot be made.
     """
+    files.make_directory(results.parent, "--results")
+    files.make_directory(workdir, "--workdir")
     runs = plan(sweep)
     finished = {key_of(line) for line in files.read_lines(results)}
     todo = [r for r in runs if r.key() not in finished]
@@ -369,7 +371,6 @@ def tail(log: Path, lines: int = TAIL) -> str:
 
 def append(path: Path, line: Mapping[str, Any]) -> None:
     """Adds one line of JSON, on disk when this returns. What a kill left of an unfinished line is cut away before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     data = path.read_bytes() if path.exists() else b""
     if not data.endswith(b"\n"):
         path.write_bytes(data[: data.rfind(b"\n") + 1])

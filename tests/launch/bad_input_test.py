@@ -89,9 +89,13 @@ FLAGS = {
     "nothing near": ([SMOKE, "--config.workdir=3"], ("unknown config field config.workdir", "known: ", "batch_size")),
     "within a value": ([SMOKE, "--config.steps.more=3"], ("config.steps.more", "within a single value")),
     "unknown nested field": ([SMOKE, "--config.optimizer.learningrate=1"], ("learningrate", "learning_rate")),
-    "wrong type": ([SMOKE, "--config.steps=many"], ("steps", "many", "int")),
-    "wrong type of a tuple": ([SMOKE, "--config.data.languages=3"], ("config.data.languages",)),
-    "a fraction for a number": ([SMOKE, "--config.batch_size=1.5"], ("batch_size", "1.5")),
+    "wrong type": ([SMOKE, "--config.steps=many"], ("'many' is not of type int", "write it like config.steps=20")),
+    "a word for a fraction": ([SMOKE, "--config.optimizer.clip=a"], ("type float", "like config.optimizer.clip=1.0")),
+    "a number for a yes": ([SMOKE, "--config.model.association=5"], ("type bool", "like config.model.association=Fa")),
+    "a value for a group": ([SMOKE, "--config.model=3"], ("config.model=3: it is a group", "such as config.model.")),
+    "wrong type of a tuple": ([SMOKE, "--config.data.languages=3"], ("config.data.languages", "str, such as 'text'")),
+    "a fraction for a number": ([SMOKE, "--config.batch_size=1.5"], ("'1.5' is not of type int", "batch_size=16")),
+    "attention of GPUs": ([SMOKE, "--config.model.attention=cudnn"], ("attention=cudnn", "choose auto or xla")),
     "a mode for a sweep": (["--config=configs/sweeps/base.py:smoke"], ("sweeps/base.py takes no mode behind a colon",)),
     "a share above one": ([SMOKE, "--config.objectives.fill.rate=5.0"], ("fill.rate=5.0", "from 0 to 1")),
     "a negative weight": ([SMOKE, "--config.objectives.fill.weight=-1.0"], ("fill.weight=-1.0", "negative")),
@@ -204,11 +208,13 @@ def test_workdir_of_a_run(smoke, fails, workdir):
     fails([*smoke.flags, "--config.data.grade=cluttered", there], ("data.grade: 'easy' there",))
     fails([there, "--step=9"], ("no checkpoint of step 9", "8, 12"), "evaluate")
     fails([there, "--only=fil"], ("'fil'", "did you mean 'fill'"), "evaluate")
+    fails([there, "--only=sense", "--set=data.seed=0", "--name=x"], ("nothing was scored", "sense asks"), "evaluate")
+    (workdir.path / "eval" / "step_12.x.json").unlink()
     for change, words in (
         ("data.grade=cluttered", ("--name=''", "--set and --name together")),
         ("model.width=8", ("--set=model.width=8", "data, evaluation, objectives")),
         ("data.graed=easy", ("unknown config field config.data.graed", "did you mean 'grade'")),
-        ("evaluation.samples=many", ("'many' is no int",)),
+        ("evaluation.samples=many", ("'many' is not of type int", "like config.evaluation.samples=40")),
         ("data.grade=messy", ("config.data.grade='messy'", "choose one of")),
     ):
         named = ["--name=other"] if change != "data.grade=cluttered" else []
@@ -284,6 +290,25 @@ def test_a_damaged_config_is_named(fails, workdir):
     workdir.path.mkdir()
     (workdir.path / "config.json").write_text('{"steps": ')
     fails([f"--workdir={workdir}"], ("config.json is damaged",), "evaluate")
+
+
+def test_damaged_files_of_a_workdir_are_named(smoke, fails, workdir):
+    shutil.copytree(smoke.workdir.path, workdir.path)
+    evaluated = workdir.path / "eval" / "step_12.json"
+    evaluated.write_text(evaluated.read_text()[:30])
+    with (workdir.path / "metrics.jsonl").open("a") as file:
+        file.write('{"loss": 1.0}\n')
+    there = f"--workdir={workdir}"
+    fails([*smoke.flags, there], ("step_12.json is damaged", "launch/evaluate.py"))
+    arrays = workdir.path / "checkpoints" / "12" / "state"
+    for path in [p for p in arrays.rglob("*") if p.is_file() and p.stat().st_size > 2000]:
+        path.write_bytes(path.read_bytes()[:500])
+    damaged = ("step 12", "is damaged", "checkpoints/12 to go on from the complete one of step 8")
+    fails([*smoke.flags, there], damaged)
+    fails([there], damaged, "evaluate")
+    shutil.rmtree(workdir.path / "checkpoints" / "8")
+    shutil.rmtree(arrays)
+    fails([*smoke.flags, there], ("step 12", "no older one is complete", "another --workdir"))
 
 
 @pytest.mark.parametrize(

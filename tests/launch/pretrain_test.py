@@ -57,6 +57,11 @@ def test_metrics_file_has_a_line_for_each_logged_step_and_evaluation(smoke):
     assert [line["step"] for line in lines if "playroom/fill/image" in line] == [8, 12]
     scores = smoke.workdir.evaluations()["step_12.json"]
     assert {key: lines[-1][key] for key in scores} == scores
+    timed = [line for line in lines if "perf/step_seconds" in line]  # the first has the compilation in it
+    assert [line["step"] for line in timed] == [10, 12]
+    for line in timed:
+        assert min(line["perf/flops_per_second"], line["perf/examples_per_second"], line["perf/bytes_per_second"]) > 0
+        assert 0 <= line["perf/data_wait_share"] < 1 and "perf/mfu" not in line  # nobody knows the peak of a CPU
     for line in lines:
         buckets = [v for k, v in line.items() if k.startswith("goodput/") and k.endswith("_seconds")]
         total = line["goodput/total_seconds"]

@@ -12,17 +12,17 @@ pytestmark = pytest.mark.slow
 FLAGS = ("--config.steps=16", "--config.save_every=8", "--config.log_every=1", "--config.keep=3")
 
 
-def start_two(launcher, *flags: str) -> list:
+def start_two(launcher, *flags: str, script: str = "pretrain") -> list:
     """Two processes of one device each that know each other."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     joined = ("--distributed", f"--coordinator=localhost:{port}", "--processes=2")
-    return [launcher.start(*flags, *joined, f"--process={process}") for process in range(2)]
+    return [launcher.start(*flags, *joined, f"--process={process}", script=script) for process in range(2)]
 
 
-def run_two(launcher, *flags: str) -> list[str]:
-    return [run.wait() for run in start_two(launcher, *flags)]
+def run_two(launcher, *flags: str, script: str = "pretrain") -> list[str]:
+    return [run.wait() for run in start_two(launcher, *flags, script=script)]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,11 @@ def test_two_processes_give_the_losses_of_one(launcher, workdir, single):
     assert ours.keys() == theirs.keys() and ours["step_16.json"].keys() == theirs["step_16.json"].keys()
     manifests = [w.meta(16)["manifest"] for w in (workdir, single)]
     assert manifests[0] == manifests[1]
+
+    first, second = run_two(launcher, f"--workdir={workdir}", "--only=retrieval", script="evaluate")
+    assert "report: " in first and "report: " not in second
+    again = workdir.evaluations()["step_16.json"]
+    assert again == pytest.approx(ours["step_16.json"], rel=1e-5)
 
 
 def test_a_stopped_run_of_two_goes_on_in_one(launcher, workdir, single):

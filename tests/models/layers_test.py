@@ -46,6 +46,15 @@ def test_attend_equals_a_loop(causal, kind):
     np.testing.assert_allclose(found, library, atol=1e-6)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("causal", [False, True])
+def test_attend_on_a_gpu_equals_that_by_hand(causal):
+    q, k, v = (x.astype(jnp.bfloat16) for x in tensors(1, *[(2, 128, 4, 64)] * 3))
+    mask = jnp.asarray(np.arange(128) < 100)[None, None, None] | jnp.zeros((2, 1, 1, 1), bool)
+    ours, theirs = (layers.attend(q, k, v, mask, causal=causal, implementation=name) for name in ("xla", "cudnn"))
+    np.testing.assert_allclose(ours.astype(jnp.float32), theirs.astype(jnp.float32), atol=2e-2)
+
+
 def test_attend_cannot_be_reached_through_a_mask():
     q, k, v = tensors(2, (1, 3, 1, 4), (1, 3, 1, 4), (1, 3, 1, 4))
     mask = jnp.array([True, True, False])[None, None, None]

@@ -1,6 +1,8 @@
 """Tests of metrics.jsonl: cutting, unfinished lines, what is not finite."""
 
 import json
+import sys
+import types
 
 import pytest
 
@@ -44,6 +46,32 @@ def test_a_writer_goes_on_where_the_checkpoint_stands(tmp_path):
     writer.close()
     assert [(line["step"], line["loss"]) for line in read_lines(writer.path)] == [(1, 3.0), (2, 2.0), (3, 0.5)]
     assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_a_resumed_run_goes_on_in_the_same_charts(tmp_path, monkeypatch):
+    """With a stand-in for Weights & Biases, which needs an account."""
+    calls = []
+
+    class Charts:
+        def log(self, values, step):
+            calls.append((step, values))
+
+        def finish(self):
+            calls.append("finished")
+
+    def init(**options):
+        calls.append(options)
+        return Charts()
+
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
+    for resumed in (0, 1):
+        writer = MetricsWriter(tmp_path, resumed, "project", {"steps": 2})
+        writer.write(resumed + 1, {"loss": 0.5})
+        writer.close()
+    first, second = calls[0], calls[3]
+    assert first == second and first["id"] and first["resume"] == "allow"
+    assert first["project"] == "project" and first["config"] == {"steps": 2}
+    assert calls[1:3] == [(1, {"loss": 0.5}), "finished"] and calls[4] == (2, {"loss": 0.5})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -8,6 +8,7 @@ from jaxtyping import Array
 from xmjax import vocab
 from xmjax.data.arrays import image_bytes, prompted
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
+from xmjax.evaluation.fill import derangement
 from xmjax.evaluation.items import commonest, references
 from xmjax.models.crossmodal import concatenate
 from xmjax.models.generate import beam, greedy
@@ -29,6 +30,7 @@ class CaptionEvaluator(Evaluator):
         self.captions = [r.captions[i % len(r.captions)] for i, r in enumerate(self.records)]
         self.references = [references(c, r) for c, r in zip(self.captions, self.records, strict=True)]
         self.image = np.stack([image_bytes(record, config.model.image) for record in self.records])
+        self.donor = derangement(len(self.records), self._share)
         self.sequence = np.stack([prompted(c, room, length) for c in self.captions])
         after = np.cumsum(self.sequence == vocab.SEP, 1) - (self.sequence == vocab.SEP)
         self.prompt = np.where(after, vocab.PAD, self.sequence)[:, : room + 2].astype(np.uint16)
@@ -48,7 +50,7 @@ class CaptionEvaluator(Evaluator):
             "caption/exact/most_frequent": commonest([(c.language, c.style) for c in self.captions], self.references),
             "caption/bits_per_byte": self._bits(params, self.image),
             "caption/bits_per_byte/unigram": self._unigram(),
-            "caption/shuffled_image/bits_per_byte": self._bits(params, np.roll(self.image, 1, 0)),
+            "caption/shuffled_image/bits_per_byte": self._bits(params, self.image[self.donor]),
             "caption/n": len(self.records),
             "caption/shuffled_image/n": len(self.records),
         }
@@ -60,6 +62,10 @@ class CaptionEvaluator(Evaluator):
             )
         }  # fmt: skip
         return Report(scores, examples)
+
+    def _share(self, i: int, j: int) -> bool:
+        """Whether record j has a caption that record i has, in the language and style of i's."""
+        return i == j or bool(self.references[i] & references(self.captions[i], self.records[j]))
 
     def _bits(self, params: Any, image: np.ndarray) -> float:
         """Bits that the captions take, told after their prompts, over their bytes (ends counted)."""

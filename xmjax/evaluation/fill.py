@@ -1,6 +1,6 @@
 """Fill: which of all words of a class stands in the place of a masked one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -34,7 +34,7 @@ class FillEvaluator(Evaluator):
         self.image = np.stack([image_bytes(item.record, config.model.image) for item in self.items])
         self.masked = np.stack([_masked(item, config.model.text.max_bytes) for item in self.items])
         self.sequences = candidate_sequences([item.candidates for item in self.items])
-        self.donor = derangement(self.items)
+        self.donor = other_pictures(self.items)
         self.association = association_of(config)
         self.run = self.compiled(partial(score_candidates, association=self.association))
         self.run_shuffled = self.compiled(partial(score_candidates, association="shuffled"))
@@ -182,23 +182,27 @@ class Asked(Protocol):
         ...
 
 
-def derangement(items: Sequence[Asked], seed: int = 0) -> np.ndarray:
-    """For every item another one whose picture does not make the item's answer true: a permutation where one exists.
+def other_pictures(items: Sequence[Asked], seed: int = 0) -> np.ndarray:
+    """For every item the index of another one whose picture does not make the item's answer true; see `derangement`.
 
-    Random, then every clash is swapped away where some partner allows it.
+    What could not be told apart is seen in the oracle's score of these pictures.
+    """
+    return derangement(len(items), lambda i, j: items[i].fits(items[j].record), seed)
+
+
+def derangement(count: int, fits: Callable[[int, int], bool], seed: int = 0) -> np.ndarray:
+    """A permutation of the numbers below ``count`` in which ``fits(i, donor[i])`` holds nowhere, if a swap can do it.
+
+    Random, then every clash is swapped away where some partner allows it; others stay.
     """
     rng = np.random.default_rng(seed)
-    donor = rng.permutation(len(items))
-
-    def clashes(i: int) -> bool:
-        return items[i].fits(items[donor[i]].record)
-
-    for i in range(len(items)):
-        if not clashes(i):
+    donor = rng.permutation(count)
+    for i in range(count):
+        if not fits(i, donor[i]):
             continue
-        for j in rng.permutation(len(items)):
+        for j in rng.permutation(count):
             donor[i], donor[j] = donor[j], donor[i]
-            if not clashes(i) and not clashes(j):
+            if not fits(i, donor[i]) and not fits(j, donor[j]):
                 break
             donor[i], donor[j] = donor[j], donor[i]
     return donor

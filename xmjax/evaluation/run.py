@@ -122,9 +122,16 @@ class Evaluation:
             files.write(examples_path, json.dumps(shown, indent=1, ensure_ascii=False) + "\n")
 
     def read(self, step: int) -> Scores:
-        """Scores of an earlier evaluation, empty where there was none."""
+        """Scores of an earlier evaluation, empty where there was none.
+
+        Raises:
+          UserError: its file is damaged.
+        """
         path = self._directory / f"step_{step}{self._suffix}.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        try:
+            return dict(json.loads(path.read_text())) if path.exists() else {}
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{path} is damaged ({error}): remove it and run launch/evaluate.py") from error
 
 
 def _png(record: Record) -> str:

@@ -109,9 +109,11 @@ def build(items: Sequence[Item], output: str, options: Options) -> None:
       options: how.
 
     Raises:
-      UserError: an option cannot work, a name is there twice, the directory holds another data set, or no file gives
-        a record.
+      UserError: there is no file, an option cannot work, a name is there twice, the directory holds another data set,
+        or no file gives a record.
     """
+    if not items:
+        raise UserError("--input has no files: give a folder that has some, or a list of them")
     _check(items, options)
     items = sorted(items, key=lambda item: item.id)
     held_out = _held_out(items, options)

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Bool, Float
 
+from xmjax.errors import UserError
+
 Params = Mapping[str, Any]
 
 
@@ -51,6 +53,8 @@ def attend(
         fits = query.dtype == jnp.bfloat16 and query.shape[-1] % 8 == 0 and query.shape[-1] <= 128
         implementation = "cudnn" if jax.default_backend() == "gpu" and fits else "xla"
     if implementation == "cudnn":
+        if jax.default_backend() != "gpu":
+            raise UserError("config.model.attention=cudnn is of NVIDIA GPUs, and JAX has none here: choose auto or xla")
         return jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=causal, implementation="cudnn")
     # The same by hand: on a CPU 1.4 times as fast as the library's own fallback.
     score = jnp.einsum("btnh,bmnh->bntm", query, key, preferred_element_type=jnp.float32) * query.shape[-1] ** -0.5

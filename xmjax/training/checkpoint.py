@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import shutil
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -44,7 +45,7 @@ class Checkpoints:
         read_only: leaves everything there is as it is.
         best: name of the score by which one more is kept; "" keeps the newest only.
         """
-        self._keep, self._best = keep, best
+        self._directory, self._keep, self._best = directory, keep, best
         policies: list[Any] = [ocp.training.preservation_policies.LatestN(keep)]
         if best:
             policies.append(ocp.training.preservation_policies.BestN(
@@ -100,14 +101,38 @@ class Checkpoints:
         self._checkpointer.save_checkpointables_async(step, content, force=True, overwrite=True, metrics=scores)
 
     def meta(self, step: int) -> dict[str, Any]:
-        """What stands beside the weights."""
-        return self._checkpointer.load_checkpointables(step, {"meta": None})["meta"]
+        """What stands beside the weights.
+
+        Raises:
+          UserError: it cannot be read.
+        """
+        return self._load(step, {"meta": None})["meta"]
 
     def restore(self, abstract_state: Any, step: int) -> Restored:
-        """The checkpoint of a step, on the shardings of ``abstract_state``, whatever mesh it was written on."""
-        wanted = {"state": abstract_state, "data": None, "meta": None}
-        content = self._checkpointer.load_checkpointables(step, wanted)
+        """The checkpoint of a step, on the shardings of ``abstract_state``, whatever mesh it was written on.
+
+        Raises:
+          UserError: it cannot be read, or its arrays have other names or shapes.
+        """
+        content = self._load(step, {"state": abstract_state, "data": None, "meta": None})
         return Restored(content["state"], int(content["data"]["step"]), content["meta"])
+
+    def _load(self, step: int, wanted: dict[str, Any]) -> dict[str, Any]:
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "coroutine .* was never awaited")  # what orbax leaves where it fails
+                return self._checkpointer.load_checkpointables(step, wanted)
+        except (LookupError, ValueError, OSError) as error:  # what orbax raises of damage, and of other names or shapes
+            older = [s for s in self.steps() if s < step]
+            remedy = (
+                f"remove {self._directory / str(step)} to go on from the complete one of step {older[-1]}"
+                if older
+                else "no older one is complete: train again with another --workdir"
+            )
+            raise UserError(
+                f"the checkpoint of step {step} in {self._directory.parent} cannot be restored by xmjax "
+                f"{xmjax.__version__}: it is damaged, or of a model of another version, which can restore it; {remedy}"
+            ) from error
 
     def wait(self) -> None:
         """Blocks until nothing is being written."""

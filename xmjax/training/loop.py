@@ -57,10 +57,7 @@ def train(config: Config, workdir: Path) -> Scores:
     main = jax.process_index() == 0
     if ":/" in str(workdir):  # what pathlib makes of gs://bucket
         raise UserError(f"--workdir={workdir} is the address of a bucket; give a directory, such as the bucket mounted")
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{workdir} cannot be made: {error.strerror}; choose another --workdir") from error
+    files.make_directory(workdir, "--workdir")
     with contextlib.ExitStack() as stack:
         saved = Checkpoints(workdir / "checkpoints", config.keep, best=config.evaluation.best)
         stack.callback(saved.close)

@@ -63,7 +63,7 @@ class MetricsWriter:
 
 def cut(path: Path, step: int) -> float:
     """Removes lines after ``step``, atomically. Returns the seconds the run had taken by the last line there was."""
-    lines = files.read_lines(path)
+    lines = [line for line in files.read_lines(path) if isinstance(line.get("step"), int)]
     kept = [line for line in lines if line["step"] <= step]
     if path.exists():
         files.write(path, "".join(json.dumps(line) + "\n" for line in kept))
