@@ -459,7 +459,7 @@ def unknown_field(known: ConfigDict, field: str) -> str:
 
 def wrong_value(known: ConfigDict, field: str, text: str) -> str:
     """What is wrong with the text of a value for a field that ``known`` has, "" where it may be right."""
-    value = known[field]
+    value: Any = known[field]
     if isinstance(value, ConfigDict):
         inside = next(iter(value), "FIELD")
         return f"config.{field}={text}: it is a group of fields; set one of them, such as config.{field}.{inside}"
@@ -502,5 +502,5 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise UserError(f"{where} must be of type {hint.__name__}, such as {_EXAMPLES[hint]}, got {value!r}")
+        raise UserError(f"{where} must be of type {hint.__name__}, got {value!r}; write it like {_EXAMPLES[hint]}")
     return value

@@ -93,7 +93,7 @@ FLAGS = {
     "a word for a fraction": ([SMOKE, "--config.optimizer.clip=a"], ("type float", "like config.optimizer.clip=1.0")),
     "a number for a yes": ([SMOKE, "--config.model.association=5"], ("type bool", "like config.model.association=Fa")),
     "a value for a group": ([SMOKE, "--config.model=3"], ("config.model=3: it is a group", "such as config.model.")),
-    "wrong type of a tuple": ([SMOKE, "--config.data.languages=3"], ("config.data.languages", "str, such as 'text'")),
+    "wrong type of a tuple": ([SMOKE, "--config.data.languages=3"], ("config.data.languages", "type str, got 3; write it like 'text'")),
     "a fraction for a number": ([SMOKE, "--config.batch_size=1.5"], ("'1.5' is not of type int", "batch_size=16")),
     "attention of GPUs": ([SMOKE, "--config.model.attention=cudnn"], ("attention=cudnn", "choose auto or xla")),
     "a mode for a sweep": (["--config=configs/sweeps/base.py:smoke"], ("sweeps/base.py takes no mode behind a colon",)),
@@ -208,7 +208,11 @@ def test_workdir_of_a_run(smoke, fails, workdir):
     fails([*smoke.flags, "--config.data.grade=cluttered", there], ("data.grade: 'easy' there",))
     fails([there, "--step=9"], ("no checkpoint of step 9", "8, 12"), "evaluate")
     fails([there, "--only=fil"], ("'fil'", "did you mean 'fill'"), "evaluate")
-    fails([there, "--only=sense", "--set=data.seed=0", "--name=x"], ("nothing was scored", "sense asks"), "evaluate")
+    fails(
+        [there, "--only=sense", "--set=evaluation.samples=20", "--name=x"],
+        ("nothing was scored", "sense asks"),
+        "evaluate",
+    )
     (workdir.path / "eval" / "step_12.x.json").unlink()
     for change, words in (
         ("data.grade=cluttered", ("--name=''", "--set and --name together")),

@@ -196,7 +196,7 @@ def derangement(count: int, fits: Callable[[int, int], bool], seed: int = 0) -> 
     Random, then every clash is swapped away where some partner allows it; others stay.
     """
     rng = np.random.default_rng(seed)
-    donor = rng.permutation(count)
+    donor: Any = rng.permutation(count)
     for i in range(count):
         if not fits(i, donor[i]):
             continue
