@@ -18,12 +18,7 @@ def get_config(arg: str = "") -> ConfigDict:
     size, smoke = base.parse(arg)
     config = base.start(arg)
     config.name = base.run_name("sound", arg)
-    audio, frames = config.model.audio, config.frame_audio
-    audio.embedder, audio.unimodal_layers = "mel", config.model.image.unimodal_layers
-    if size in ("tiny", "small"):
-        audio.seconds = 1.0
-    frames.source, frames.sound, frames.captions = "playroom", True, 0
-    frames.first_grade, frames.first_share = config.data.first_grade, config.data.first_share
+    add_stream(config, arg)
     # A map of 4 px or finer, to find in the picture what is heard.
     image = config.model.image
     image.patch = min(image.patch, image.size // 8)
@@ -36,3 +31,13 @@ def get_config(arg: str = "") -> ConfigDict:
         # One layer of attention over the picture's 64 tokens learns as much a step as two, in two thirds of the time.
         image.unimodal_layers, config.steps = 1, 2800
     return config
+
+
+def add_stream(config: ConfigDict, arg: str) -> None:
+    """Adds scenes of which one toy is heard as a second stream, and what reads their sounds."""
+    audio, frames = config.model.audio, config.frame_audio
+    audio.embedder, audio.unimodal_layers = "mel", config.model.image.unimodal_layers
+    if base.parse(arg)[0] in ("tiny", "small"):
+        audio.seconds = 1.0
+    frames.source, frames.sound, frames.captions = "playroom", True, 0
+    frames.first_grade, frames.first_share = config.data.first_grade, config.data.first_share

@@ -58,6 +58,7 @@ def smoke(monkeypatch):
         ({"stps": 3}, "unknown field 'stps' in the config: did you mean 'steps'"),
         ({"base": "configs/bse.py"}, "case 'good': config file 'configs/bse.py' does not exist"),
         ({"cases": {"good": {"batch": 3}}}, r"case 'good': unknown config field config\.batch"),
+        ({"cases": {"good": {"base": "configs/bse.py"}}}, "case 'good': config file 'configs/bse.py' does not exist"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_measured(changes, message, tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ class Bench:
     Attributes:
       name: of the benchmark and its file.
       base: path of the config of every case, with its mode.
-      cases: name -> what the case changes in the config.
+      cases: name -> what the case changes in the config; "base" takes another one, such as another size.
       repeats: of every measure, alternating.
       steps: in each repeat.
       measure: of `MEASURES`.
@@ -75,8 +75,9 @@ def case_config(bench: Bench, name: str) -> Config:
     """
     if name not in bench.cases:
         raise UserError(f"unknown case {name!r}: {suggest(name, bench.cases)}")
+    overrides = dict(bench.cases[name])
     try:
-        return load_config(bench.base, bench.cases[name])
+        return load_config(str(overrides.pop("base", bench.base)), overrides)
     except UserError as error:
         raise UserError(f"case {name!r}: {error}") from None
 

@@ -1,0 +1,27 @@
+"""The base run with sounds: fill, contrast and captions of one stream, pictures with sounds of another.
+
+    python launch/pretrain.py --config=configs/both.py:size=small    two CPU cores, within an hour
+    python launch/pretrain.py --config=configs/both.py:smoke         two CPU cores, under a minute, learns nothing
+
+Ten minutes do not carry both, and the base run stays as it is; what an hour carries of both is in docs/log.md.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base, sound
+from xmjax.objectives import options
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The config for the modes of configs/base.py."""
+    config = base.start(arg)
+    config.name = base.run_name("both", arg)
+    sound.add_stream(config, arg)
+    with config.unlocked():
+        config.objectives.sound = options("sound")
+    config.evaluation.names = (*config.evaluation.names, "sound")
+    if base.parse(arg) == ("small", False):
+        # A step takes longer by a third than without sounds.
+        config.steps = 2300
+        base.weigh(config, sound=0.2)
+    return config
