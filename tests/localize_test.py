@@ -30,7 +30,7 @@ from xmjax.evaluation.localize import (
     spread,
 )
 from xmjax.evaluation.retrieval import vectors
-from xmjax.models.embedders import Tokens
+from xmjax.models.embedders import Tokens, lean
 from xmjax.objectives import OBJECTIVES, options
 from xmjax.objectives.locate import likest
 from xmjax.training.step import init
@@ -97,6 +97,7 @@ def test_a_map_is_drawn_where_its_cells_are():
     cells[2 * 8 + 5] = 1  # the cell of rows 8 to 11 and columns 20 to 23 of 32 pixels
     drawn = above(spread(cells, 32), 0.5)
     assert drawn[8:12, 20:24].all() and not drawn[:7].any() and not drawn[:, :19].any() and not drawn[13:].any()
+    np.testing.assert_array_equal(above(spread(cells, 32, 2.0), 0.5)[2:, 2:], drawn[:-2, :-2])
     assert not above(spread(np.full(64, 0.3), 32)).any()
     with pytest.raises(UserError, match="62 tokens"):
         spread(np.zeros(62), 32)
@@ -142,14 +143,17 @@ def test_boxes_of_vgg_sound_sources(tmp_path):
             read_boxes(path)
 
 
-def test_the_evaluator_scores_a_planted_map(config, make_config):
+def test_the_evaluator_scores_a_planted_map(make_sound_config, make_config):
+    config = make_sound_config(CHANGES | {"model.image.stem": 8})
+    assert lean(config.model.image) == 3.5
     mesh = sharding.make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
     evaluator = LocalizeEvaluator(config, mesh, [])
     assert len(evaluator.records) == 12
     for record, truth in zip(evaluator.records, evaluator.truth, strict=True):
         y0, x0, y1, x1 = record.truth.toys[record.truth.sounding].box
         assert truth.sum() == (y1 - y0) * (x1 - x0) and truth[y0:y1, x0:x1].all()
-    fine = np.stack([coarse(t, 32) for t in evaluator.truth])
+    # What tokens tell lies where they see it, which is not where their cells are.
+    fine = np.stack([spread(t.reshape(-1), 32, -lean(config.model.image)).reshape(-1) for t in evaluator.truth])
     evaluator.run = lambda params, image, audio: fine if audio is evaluator.arrays[1] else np.zeros_like(fine)
     scores = evaluator(None).scores
     assert scores["localize/cIoU@0.5"] == scores["localize/cIoU@0.5/oracle"] == 1 and scores["localize/AUC"] > 0.95

@@ -28,6 +28,7 @@ from xmjax.evaluation.pointing import pointed
 from xmjax.evaluation.retrieval import vectors
 from xmjax.inputs import Picture, Sound, each_masked, marked, masked, picture, sound
 from xmjax.lexicon import Dictionary, Sense, masked_gloss, open_dictionary
+from xmjax.models.embedders import lean
 from xmjax.models.generate import Written, beam, sampled
 from xmjax.registry import suggest
 
@@ -153,7 +154,8 @@ class Model:
         """
         self._trained("locate")
         shown, heard = picture(image, self.config)[None], sound(audio, self.config)[None]
-        return spread(self._call(heat, shown, heard)[0], self.config.model.image.size)
+        options = self.config.model.image
+        return spread(self._call(heat, shown, heard)[0], options.size, lean(options))
 
     def fill(
         self,

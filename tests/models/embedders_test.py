@@ -14,7 +14,7 @@ from xmjax.config import AudioConfig, ImageConfig, ModelConfig, TextConfig
 from xmjax.data.pipeline import Batches, open_streams
 from xmjax.data.source import Record
 from xmjax.data.sources import SOURCES
-from xmjax.models.embedders import EMBEDDERS, Tokens, embedder, hash_ngrams, unit_of_bytes
+from xmjax.models.embedders import EMBEDDERS, Tokens, embedder, hash_ngrams, lean, unit_of_bytes
 from xmjax.models.layers import sincos
 from xmjax.objectives import features, make, options
 from xmjax.training import flops
@@ -333,3 +333,17 @@ def test_a_new_modality_is_one_registered_class(make_config):
     assert len(losses) == 20 and np.isfinite(losses).all()
     assert losses[0] > 1.8  # chance among eight is log 8 = 2.08
     assert np.mean(losses[-4:]) < 0.7 * losses[0], losses
+
+
+@pytest.mark.parametrize("stem", [0, 8])
+@pytest.mark.parametrize("patch", [4, 8])
+def test_where_the_middle_of_what_a_token_sees_lies(stem, patch):
+    config = variant("image", stem=stem, patch=patch)
+    module = embedder("image", "pixels")(config)
+    shown = np.full((33, 32, 32, 3), 90, np.uint8)
+    shown[np.arange(32), np.arange(32), np.arange(32)] = 200  # a pixel of the diagonal each, the last picture has none
+    shown = jnp.asarray(shown)
+    tokens = np.asarray(module.apply(module.init(jax.random.key(0), shown[:1]), shown).vectors)
+    token = tokens[:, 1 + 32 // patch]  # the second of the second row
+    seen = np.flatnonzero(np.abs(token[:-1] - token[-1]).max(-1))
+    assert seen[0] == patch and (seen[0] + seen[-1] + 1) / 2 - 1.5 * patch == lean(config.image)

@@ -9,7 +9,7 @@ import pytest
 
 from xmjax.config import AudioConfig, ImageConfig, ModelConfig
 from xmjax.models import resnet
-from xmjax.models.embedders import embedder
+from xmjax.models.embedders import embedder, lean
 
 STEM = 8
 
@@ -119,3 +119,17 @@ def test_both_have_the_same_parameters():
         module = embedder("image", "resnet18")(config)
         shapes.append(jax.eval_shape(module.init, jax.random.key(0), module.example(config)))
     assert shapes[0] == shapes[1]
+
+
+def test_where_the_middle_of_what_a_cell_sees_lies():
+    plan = resnet.convolutions(1, 1, 8)
+    p = {name: jnp.full_like(value, 0.1) for name, value in parameters(plan).items()}
+
+    def cell(picture):
+        return resnet.features(p, picture, plan, 8, frozen=True)[0, 7, 7].sum()
+
+    # Of positive numbers alone all is linear, and a pixel's share in a cell is its gradient; 113 rows are seen.
+    share = np.asarray(jax.jit(jax.grad(cell))(jnp.ones((1, 128, 128, 1))))[0, ..., 0].sum(1)
+    assert np.flatnonzero(share).tolist() == list(range(113))
+    middle = np.sum(share * (np.arange(128) + 0.5)) / share.sum()
+    assert middle - 7.5 * 8 == pytest.approx(lean(ImageConfig("resnet18", size=128, patch=8, stem=1)), abs=1e-3)

@@ -3,14 +3,14 @@
 import gzip
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Shaped
 
 from xmjax.data import playroom
 from xmjax.data.arrays import audio_bytes, image_bytes
@@ -19,6 +19,7 @@ from xmjax.errors import UserError
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.retrieval import vectors
 from xmjax.evaluation.sound import sound_records
+from xmjax.models.embedders import lean
 from xmjax.models.objects import relations
 
 Box = tuple[float, float, float, float]
@@ -61,17 +62,23 @@ class LocalizeEvaluator(Evaluator):
         if not self.records:
             return Report({"localize/n": 0})
         image, audio = self.arrays
-        size = self.config.model.image.size
+        options = self.config.model.image
+        size, aside = options.size, lean(options)
         maps = self.run(params, image, audio)
         other = self.run(params, image, np.roll(audio, 1, 0))
         cells = math.isqrt(maps.shape[1])
+        seen = [spread(t.reshape(-1), size, -aside) for t in self.truth]  # moved to the cells that tell of it
         middle = centre(float(np.mean([truth.mean() for truth in self.truth])), size)
-        found = [above(spread(m, size)) for m in maps]
+
+        def regions(maps: Iterable[np.ndarray], share: float = THRESHOLD) -> list[np.ndarray]:
+            return [above(spread(m, size, aside), share) for m in maps]
+
+        found = regions(maps)
         shown = {
             "": [boxed(region) for region in found],
             "map": found,
-            "shuffled_sound": [boxed(above(spread(m, size))) for m in other],
-            "oracle": [boxed(above(spread(coarse(t, cells), size), 0.5)) for t in self.truth],
+            "shuffled_sound": [boxed(region) for region in regions(other)],
+            "oracle": [boxed(region) for region in regions((coarse(t, cells) for t in seen), 0.5)],
             "whole_image": [np.ones((size, size), bool)] * len(self.truth),
             "centre": [middle] * len(self.truth),
         }
@@ -101,8 +108,13 @@ def heat(model: Any, image: Array, audio: Array) -> Array:
     return jnp.einsum("bmt,bt->bm", related / jnp.sum(related, -1, keepdims=True), near)
 
 
-def spread(values: Float[np.ndarray, " T"], size: int) -> Float[np.ndarray, "S S"]:
-    """A map of square cells, row by row, as one of ``size`` pixels, linear between the middles of cells.
+def spread(values: Shaped[np.ndarray, " T"], size: int, aside: float = 0.0) -> Float[np.ndarray, "S S"]:
+    """A map of square cells, row by row, as one of ``size`` pixels, linear between the middles of what cells tell of.
+
+    Args:
+      values: of the cells.
+      size: pixels a side.
+      aside: those middles lie so many pixels to the right of and below the cells' own, see `lean`.
 
     Raises:
       UserError: the picture's tokens are no square of cells.
@@ -110,7 +122,10 @@ def spread(values: Float[np.ndarray, " T"], size: int) -> Float[np.ndarray, "S S
     side = math.isqrt(len(values))
     if side * side != len(values):
         raise UserError(f"the picture has {len(values)} tokens, which are no square of cells: choose a pixel embedder")
-    return cv2.resize(values.reshape(side, side).astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
+    place = ((np.arange(size) + 0.5 - aside) * side / size - 0.5).astype(np.float32)
+    x, y = np.meshgrid(place, place)
+    cells = values.reshape(side, side).astype(np.float32)
+    return cv2.remap(cells, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def above(heat: Float[np.ndarray, "S S"], share: float = THRESHOLD) -> Bool[np.ndarray, "S S"]:
@@ -137,7 +152,7 @@ def mask(boxes: Sequence[Box], size: int) -> Bool[np.ndarray, "S S"]:
     return found
 
 
-def coarse(truth: Bool[np.ndarray, "S S"], cells: int) -> Float[np.ndarray, " T"]:
+def coarse(truth: Shaped[np.ndarray, "S S"], cells: int) -> Float[np.ndarray, " T"]:
     """The share of each cell that is true: the best that a map of so many cells a side can say."""
     return cv2.resize(truth.astype(np.float32), (cells, cells), interpolation=cv2.INTER_AREA).reshape(-1)
 

@@ -239,6 +239,16 @@ class PixelImage(nn.Module):
         return Tokens(x, jnp.ones(x.shape[:2], bool), _boxes(x.shape[0], side))
 
 
+def lean(options: ImageConfig) -> float:
+    """Pixels from the middle of a token's cell to the middle of what the token sees, to the right and down alike.
+
+    With stride 2 the convolutions of `PixelImage` are padded behind alone: a token sees 2 * patch - 1 pixels from the
+    first of its cell on. Those of a ResNet are padded on both sides: that first pixel is the middle.
+    """
+    half = (options.patch - 1) / 2
+    return {"pixels": half if options.stem else 0.0, "resnet18": -half}.get(options.embedder, 0.0)
+
+
 def _boxes(batch: int, side: int) -> Float[Array, "B T 4"]:
     """Squares of a grid, row by row."""
     edge = jnp.arange(side) / side
