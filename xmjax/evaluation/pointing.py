@@ -13,6 +13,7 @@ from xmjax.data.arrays import image_bytes, masked_ids
 from xmjax.data.source import Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.models.association import sentinel_tokens
+from xmjax.models.embedders import lean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,8 @@ class PointingEvaluator(Evaluator):
             return Report({"pointing/n": 0})
         boxes = np.array([item.box for item in self.items])
         weights, _, units = self.run(params, self.image, self.masked)
-        middles = (units[..., :2] + units[..., 2:]) / 2
+        options = self.config.model.image
+        middles = (units[..., :2] + units[..., 2:]) / 2 + lean(options) / options.size  # of what the units see
         best = np.take_along_axis(middles, np.argmax(weights, 1)[:, None, None], 1)
         scores = {
             "pointing/model": float(np.mean(_inside(best, boxes))),
