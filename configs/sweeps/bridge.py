@@ -18,8 +18,8 @@ def get_config() -> ConfigDict:
         return {f"objectives.{name}.{field}": v for name in ("contrast", "sound") for field, v in chosen.items()}
 
     networks = {
-        "model.image.embedder": "resnet18", "model.image.patch": 16, "model.image.stem": 32,
-        "model.audio.embedder": "resnet18", "model.audio.patch": 32, "model.audio.stem": 32,
+        "model.image.embedder": "resnet18", "model.image.patch": 16, "model.image.stem": 8,
+        "model.audio.embedder": "resnet18", "model.audio.patch": 32, "model.audio.stem": 8,
         "model.text.embedder": "words", "model.text.unimodal_layers": 0,
         "model.image.unimodal_layers": 0, "model.audio.unimodal_layers": 0,
     }  # fmt: skip
