@@ -3,6 +3,11 @@
     python launch/pretrain.py --config=configs/semantic.py          two CPU cores, not measured to its end yet
     python launch/pretrain.py --config=configs/semantic.py:smoke    two CPU cores, under a minute, learns nothing
 
+With a library (docs/data.md) objects are told standard texts, and texts what they look like; a finished run makes it:
+
+    python launch/prepare.py library --workdir=runs/semantic --output=library.safetensors
+    python launch/pretrain.py --config=configs/semantic.py --config.model.library.path=library.safetensors --workdir=DIR
+
 Objects come with boxes and labels, which the playroom knows. Each is pooled from the picture's tokens inside its box.
 """
 

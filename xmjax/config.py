@@ -205,6 +205,21 @@ class RegionsConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class LibraryConfig:
+    """A library of standard texts and crops that tells of objects and texts (EP 3 889 830).
+
+    Attributes:
+      path: file of `launch/prepare.py library`; "" is a model without one.
+      objects: whether objects with boxes are told the text of the crop that is most like them.
+      texts: whether texts are told what the crops of the standard texts among them look like.
+    """
+
+    path: str = ""
+    objects: bool = True
+    texts: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """The crossmodal transformer.
 
@@ -220,6 +235,7 @@ class ModelConfig:
       matching: whether it tells, by an identifier in the fused sequence, whether what is fused belongs together.
       unmasking: whether it tells the bytes that stand at masked places of a text.
       regions: objects with boxes, where records have them.
+      library: standard texts and crops that objects and texts are looked up in.
       attention: implementation of attention: "auto", "xla" or "cudnn".
       remat: what the backward pass computes again: "none", "full" or "dots" (all but matrix products).
       unroll: layers unrolled in the scan over a stack; more compiles longer and can run faster.
@@ -240,6 +256,7 @@ class ModelConfig:
     matching: bool = False
     unmasking: bool = False
     regions: RegionsConfig = RegionsConfig()
+    library: LibraryConfig = LibraryConfig()
     attention: str = "auto"
     remat: str = "none"
     unroll: int = 1

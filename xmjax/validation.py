@@ -96,6 +96,12 @@ def validate(config: Config) -> None:
         check(1 <= image.keep <= whole, "model.image.keep", image.keep, f"must be 1 to {whole}, the tokens there are")
         square = round(image.keep**0.5) ** 2 == image.keep
         check(square or image.reduce != "grid", "model.image.keep", image.keep, "a grid needs a square number")
+    if model.library.path:
+        told = model.library.texts or (model.library.objects and model.regions.count > 0)
+        remedy = "nothing is looked up in it; set model.library.texts, or model.library.objects and model.regions.count"
+        check(told, "model.library.path", model.library.path, remedy)
+        remedy = "objects are looked up by their pixels; choose another model.image.embedder than file"
+        check(image.embedder != "file", "model.library.path", model.library.path, remedy)
     audio = model.audio
     if audio.embedder:
         check(

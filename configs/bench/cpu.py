@@ -1,7 +1,7 @@
 """The base model's step and loader on a CPU.
 
-    python launch/bench.py --config=configs/bench/cpu.py              two CPU cores, ten minutes; nothing else may run
-    python launch/bench.py --config=configs/bench/cpu.py:root=DIR     photos of a folder beside it, as configs/photos.py reads
+    python launch/bench.py --config=configs/bench/cpu.py             two CPU cores, ten minutes; nothing else may run
+    python launch/bench.py --config=configs/bench/cpu.py:root=DIR    with photos, as configs/photos.py reads them
 
 Other records are those of the playroom. The figures are docs/benchmarks/cpu.json.
 """

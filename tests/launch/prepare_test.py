@@ -33,6 +33,23 @@ def test_a_library_is_made_of_what_a_run_was_trained_on(smoke, launcher, tmp_pat
     assert all(record.startswith("train/") for record in made.records) and (tmp_path / "a.png").stat().st_size > 1000
 
 
+def test_a_model_is_trained_with_a_library(smoke, launcher, workdir, tmp_path):
+    path, run = tmp_path / "a.safetensors", workdir.path
+    make = (f"--workdir={smoke.workdir}", f"--output={path}", "--size=8", "--limit=40")
+    launcher.run("library", *make, script="prepare")
+    flags = ("--config=configs/semantic.py:smoke", f"--config.model.library.path={path}", f"--workdir={run}")
+    launcher.run(*flags, "--config.steps=3", "--config.save_every=2")
+    launcher.run(f"--workdir={run}", "--only=objects", script="evaluate")
+    state = workdir.state()
+    gates = [array for name, array in state.items() if ".params" in name and "_gate" in name]
+    assert len(gates) == 2 and all(np.abs(gate).max() > 0 for gate in gates)
+    launcher.run("library", *make[:3], "--limit=30", script="prepare")
+    output = launcher.run(f"--workdir={run}", "--only=objects", script="evaluate", code=2)
+    assert "is not the library that it was trained with" in output and "Traceback" not in output
+    output = launcher.run(*flags, "--config.steps=3", "--config.save_every=2", code=2)
+    assert "the data changed" in output and "library was" in output
+
+
 def test_ambiguous_words_of_pictures_are_trained_and_asked(launcher, tmp_path):
     """From a list of words over the table of senses to their scores."""
     data, rng = tmp_path / "data", np.random.default_rng(0)

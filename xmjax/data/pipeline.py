@@ -16,7 +16,7 @@ import numpy as np
 from xmjax.config import STREAMS, Config, DataConfig
 from xmjax.data.arrays import audio_bytes, draw, image_bytes, text_ids
 from xmjax.data.regions import boxes_array
-from xmjax.data.source import Caption, Record, Source, Unreadable, named, varies
+from xmjax.data.source import Caption, Record, Source, Unreadable, named, stable_id, varies
 from xmjax.data.sources import open_source
 from xmjax.errors import UserError
 
@@ -158,11 +158,6 @@ def _later(source: Source, position: int) -> int:
     """What is added to the index of a record at a position, for a source that varies; 0 for others."""
     size = len(source)
     return (position // size + 1) * size if varies(source) else 0
-
-
-def stable_id(text: str) -> np.int32:
-    """A hash of a name that is the same in every process."""
-    return np.frombuffer(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).digest(), np.int32)[0]
 
 
 def _seed(seed: int, name: str) -> int:

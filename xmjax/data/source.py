@@ -5,6 +5,7 @@ A source is random access: record ``i`` is a pure function of the source and ``i
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -118,6 +119,11 @@ class Unreadable:
 
     id: str
     reason: str
+
+
+def stable_id(text: str) -> np.int32:
+    """A hash of a name that is the same in every process."""
+    return np.frombuffer(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).digest(), np.int32)[0]
 
 
 def varies(source: "Source") -> bool:

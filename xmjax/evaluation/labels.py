@@ -143,7 +143,8 @@ def score_labels(
     model: Any, image: Array, boxes: Array, masked: Array, asked: Array, text: Array, *, sequences: Array
 ) -> Array:
     """Nats of every label at the place of one masked object of each row [B, K], +inf for padding."""
-    objects = model.grounded(model.encode("image", erased(image, boxes, masked)), boxes, masked)
+    left = erased(image, boxes, masked)
+    objects = model.grounded(model.encode("image", left), boxes, masked, left)
     fused = model.fuse({"image": objects, "text": model.encode("text", text)}, {"text": jnp.all(text == vocab.PAD, -1)})
     place = jnp.take_along_axis(fused["image"].vectors, asked[:, None, None], 1)
     rows = jnp.broadcast_to(sequences, (len(image), *sequences.shape))

@@ -69,7 +69,7 @@ def encoded(model: Any, image: Array, boxes: Array, text: Array) -> tuple[Tokens
 def encoded_image(model: Any, image: Array, boxes: Array) -> Tokens:
     """What is fused of pictures: objects in their boxes, of a model with regions."""
     tokens = model.encode("image", image)
-    return model.grounded(tokens, boxes) if model.config.regions.count else model.reduced("image", tokens)
+    return model.grounded(tokens, boxes, image=image) if model.config.regions.count else model.reduced("image", tokens)
 
 
 def matched(model: Any, image: Tokens, text: Tokens) -> Array:

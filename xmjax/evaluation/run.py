@@ -13,10 +13,11 @@ from PIL import Image
 
 from xmjax import files
 from xmjax.config import Config
-from xmjax.data.source import Record, Source, named
+from xmjax.data.source import Record, Source, named, stable_id
 from xmjax.data.sources import open_source
 from xmjax.errors import UserError
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Scores
+from xmjax.models import library
 from xmjax.registry import suggest
 
 
@@ -31,6 +32,17 @@ def first_records(source: Source, count: int) -> tuple[list[Record], dict[str, s
         found += [r for r in rows if isinstance(r, Record)]
         unreadable |= {r.id: r.reason for r in rows if not isinstance(r, Record)}
     return found[:count], unreadable
+
+
+def check_apart(config: Config, records: Sequence[Record]) -> None:
+    """Raises UserError where the model's library has crops of held-out records, which would find themselves."""
+    if path := config.model.library.path:
+        known = set(library.opened(path).records.tolist())
+        if shared := [record.id for record in records if int(stable_id(record.id)) in known]:
+            raise UserError(
+                f"config.model.library.path={path} has crops of {len(shared)} held-out records, such as {shared[0]}: "
+                "make it with launch/prepare.py library from a run that holds the same records out"
+            )
 
 
 class Evaluation:
@@ -63,6 +75,7 @@ class Evaluation:
                     f"no record of the validation split of {source.name} can be read ({named(unreadable)}): repair or "
                     "remove these files, or hold out others with config.data.validation_fraction"
                 )
+            check_apart(self._config, self.records)
             if unreadable and jax.process_index() == 0:
                 count = len(unreadable)
                 print(f"{count} unreadable of {source.name}, held out, not evaluated: {named(unreadable)}", flush=True)

@@ -44,15 +44,18 @@ class Library:
     records: tuple[str, ...]
 
     @functools.cached_property
-    def _components(self) -> tuple[Float32[np.ndarray, " P"], Float32[np.ndarray, "P F"]]:
+    def components(self) -> tuple[Float32[np.ndarray, " P"], Float32[np.ndarray, "P F"]]:
+        """Mean of the crops' pixels at `SIDE`, as fractions, and the directions in which they differ most."""
         pixels = _pixels(self.crops)
         mean = pixels.mean(0)
         _, _, rows = np.linalg.svd(pixels - mean, full_matrices=False)
-        return mean, rows[:FEATURES].T
+        # Of either sign a component is as good; a model that was trained with one needs it everywhere.
+        rows = rows[:FEATURES] * np.sign(np.take_along_axis(rows, np.abs(rows).argmax(1)[:, None], 1))[:FEATURES]
+        return mean, rows.T
 
     def features(self, crops: UInt8[np.ndarray, "K Y X 3"]) -> Float32[np.ndarray, "K F"]:
         """What crops of one size are compared by; it depends on nothing but the library and the crops."""
-        mean, components = self._components
+        mean, components = self.components
         return (_pixels(crops) - mean) @ components
 
     @functools.cached_property

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Int, Integer, UInt8
 
 from xmjax import vocab
 from xmjax.config import ModelConfig
@@ -16,6 +16,7 @@ from xmjax.errors import UserError
 from xmjax.models.association import Associate, Association
 from xmjax.models.embedders import Tokens, embedder
 from xmjax.models.layers import linear, rms_norm, sincos, unit
+from xmjax.models.library import Library
 from xmjax.models.objects import Objects, Reduce, inside, pooled
 from xmjax.models.regions import Regions
 from xmjax.models.stack import Cache, Stack
@@ -49,6 +50,7 @@ class Crossmodal(nn.Module):
         self.absent = {m: self.param(f"absent_{m}", normal(0.5), (c.width,)) for m in c.modalities}
         self.association = Associate(c) if c.association else None
         self.regions = Regions(c) if c.regions.count else None
+        self.library = Library(c) if c.library.path else None
         if c.matching:
             self.identifier = self.param("matching_identifier", normal(0.5), (c.width,))
             self.matching = self.param("matching_head", normal(c.width**-0.5), (c.width,))
@@ -61,9 +63,18 @@ class Crossmodal(nn.Module):
         self.log_scale = self.param("log_scale", nn.initializers.constant(2.3), ())
         self.bias = self.param("similarity_bias", nn.initializers.constant(-2.7), ())
 
-    def encode(self, modality: str, data: Integer[Array, "B ..."]) -> Tokens:
-        """Bytes of one modality, embedded and passed through the modality's own layers."""
+    def encode(self, modality: str, data: Integer[Array, "B ..."], records: Int[Array, " B"] | None = None) -> Tokens:
+        """Bytes of one modality, embedded and passed through the modality's own layers.
+
+        Args:
+          modality: its name.
+          data: the bytes.
+          records: `data.source.stable_id` of each row's record, whose own crops a library keeps from its texts. None
+            where the library is of other records.
+        """
         tokens = self.embedders[modality](data)
+        if modality == "text" and self.library is not None and self.config.library.texts:
+            tokens = self.library.shown(tokens, data, records)
         x = (tokens.vectors + self.modality[modality]).astype(self.dtype)
         if modality in self.unimodal:
             x = self.unimodal[modality](x, tokens.valid)
@@ -93,7 +104,12 @@ class Crossmodal(nn.Module):
         return self.objects(modality, tokens).tokens if modality in self.reduce else tokens
 
     def grounded(
-        self, tokens: Tokens, boxes: Float[Array, "B K 4"], masked: Bool[Array, "B K"] | None = None
+        self,
+        tokens: Tokens,
+        boxes: Float[Array, "B K 4"],
+        masked: Bool[Array, "B K"] | None = None,
+        image: UInt8[Array, "B Y X 3"] | None = None,
+        records: Int[Array, " B"] | None = None,
     ) -> Tokens:
         """A picture's objects as what is fused in the place of its tokens; see `models.regions`.
 
@@ -101,10 +117,16 @@ class Crossmodal(nn.Module):
           tokens: what `encode` returned, of a picture without what is masked in it (`models.regions.erased`).
           boxes: of the objects, (y0, x0, y1, x1) as fractions of the side; those without area are none.
           masked: objects that are replaced by a learned mask.
+          image: what the tokens are of, for a library to find the objects in it; None tells objects nothing of it.
+          records: as `encode`.
         """
         if self.regions is None:
             raise UserError("this model has no regions; train it with config.model.regions.count")
-        return self.regions(tokens, boxes, masked)
+        objects = self.regions(tokens, boxes, masked)
+        if image is None or self.library is None or not self.config.library.objects:
+            return objects
+        ids, found = self.library.standard_texts(image, boxes, masked, records)
+        return self.library.told(objects, self.embedders["text"](rearrange(ids, "b k l -> (b k) l")), found)
 
     def matches(self, tokens: Mapping[str, Tokens]) -> Float[Array, " B"]:
         """Logit of whether the parts of each fused sequence belong together, read off the matching identifier.
@@ -234,7 +256,8 @@ class Crossmodal(nn.Module):
         reduced = {m: self.reduced(m, t) for m, t in tokens.items()}
         fused = self.fuse(reduced)
         if self.regions is not None:
-            self.grounded(tokens["image"], jnp.ones((1, self.config.regions.count, 4)))
+            image = self.embedders["image"].example(self.config)
+            self.grounded(tokens["image"], jnp.ones((1, self.config.regions.count, 4)), image=image)
         if self.config.matching:
             self.matches(reduced)
         if self.config.unmasking:

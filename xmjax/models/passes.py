@@ -44,9 +44,27 @@ class Passes:
 
         def compute():
             data = self.batch[modality]
-            return self.model.encode(modality, rearrange(data, "b c l -> (b c) l") if modality == "text" else data)
+            return (
+                self.text(rearrange(data, "b c l -> (b c) l"))
+                if modality == "text"
+                else self.model.encode(modality, data)
+            )
 
         return self._once(("encoded", modality), compute)
+
+    def text(self, ids: Integer[Array, "R L"], every: int = 1) -> Tokens:
+        """Tokens of texts of the batch's records, as many of each next to each other.
+
+        Args:
+          ids: the texts.
+          every: of which records they are, from the first on.
+        """
+        records = self.batch["id"][::every]
+        return self.model.encode("text", ids, repeat(records, "b -> (b n)", n=len(ids) // len(records)))
+
+    def grounded(self, tokens: Tokens, image: Array, masked: Bool[Array, "B K"] | None = None) -> Tokens:
+        """The objects in the batch's boxes, of a picture that may lack some; see `Crossmodal.grounded`."""
+        return self.model.grounded(tokens, self.batch["boxes"], masked, image, self.batch["id"])
 
     def alone(self, modality: str) -> Tokens:
         """Tokens that stand for the modality by itself."""
@@ -67,7 +85,7 @@ class Passes:
     def fused_with_text(self, modality: str) -> Tokens:
         """What of the modality a match is read off: the objects in boxes where the batch has them, else `reduced`."""
         if modality == "image" and "boxes" in self.batch:
-            return self.model.grounded(self.encoded(modality), self.batch["boxes"])
+            return self.grounded(self.encoded(modality), self.batch[modality])
         return self.reduced(modality)
 
     def repeated(self, modality: str, count: int) -> Tokens:

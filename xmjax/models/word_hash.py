@@ -69,11 +69,7 @@ def kept_words(text: Integer[Array, "B L"], count: int) -> Words:
     first = inside & ~jnp.concatenate([edge, inside[:, :-1]], 1)
     last = inside & ~jnp.concatenate([inside[:, 1:], edge], 1)
     start = jax.lax.cummax(jnp.where(first, jnp.arange(length), 0), axis=1)
-    # The hash is a polynomial, so that a word's is a difference of two sums over the text, moved to the word's start.
-    power, inverse = (jnp.asarray(_powers(base, length)) for base in (BASE, pow(BASE, -1, 2**32)))
-    sums = jnp.cumsum((text + 1).astype(jnp.uint32) * power, 1, dtype=jnp.uint32)
-    before = jnp.take_along_axis(jnp.pad(sums, ((0, 0), (1, 0))), start, 1)
-    hashes = mixed((sums - before) * inverse[start])
+    hashes = run_hashes(text, start, jnp.broadcast_to(jnp.arange(1, length + 1), text.shape))
     keep = last & ~jnp.any(hashes[..., None] == _stop_hashes(), -1)
     rank = jnp.cumsum(keep, 1) - 1
     chosen = keep[:, None, :] & (rank[:, None, :] == jnp.arange(count)[:, None])
@@ -81,6 +77,15 @@ def kept_words(text: Integer[Array, "B L"], count: int) -> Words:
     spans = jnp.stack([jnp.take_along_axis(start, at, 1), at + 1], -1)
     spans = jnp.where(valid[..., None], spans, length).astype(jnp.float32)
     return Words(jnp.take_along_axis(hashes, at, 1), spans, valid)
+
+
+def run_hashes(text: Int[Array, "B L"], start: Int[Array, "B R"], end: Int[Array, "B R"]) -> UInt32[Array, "B R"]:
+    """`hash_word` of the ids of texts from ``start`` to before ``end``."""
+    # The hash is a polynomial, so that a run's is a difference of two sums over the text, moved to the run's start.
+    power, inverse = (jnp.asarray(_powers(base, text.shape[1])) for base in (BASE, pow(BASE, -1, 2**32)))
+    sums = jnp.cumsum((text + 1).astype(jnp.uint32) * power, 1, dtype=jnp.uint32)
+    sums = jnp.pad(sums, ((0, 0), (1, 0)))
+    return mixed((jnp.take_along_axis(sums, end, 1) - jnp.take_along_axis(sums, start, 1)) * inverse[start])
 
 
 def mixed(x: UInt32[Array, "*B"]) -> UInt32[Array, "*B"]:

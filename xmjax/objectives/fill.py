@@ -132,7 +132,7 @@ class Fill(base.Objective):
     def _nats(self, passes: Passes, texts: int, ids: Array, spans: Array, absent: Array) -> tuple[Array, Array]:
         """Nats and number of ids of every masked word [R, S], for R / B texts with spans [R, S, W] of each row."""
         o, model = self.options, passes.model
-        other, text = passes.repeated(o.modality, texts), model.encode("text", ids)
+        other, text = passes.repeated(o.modality, texts), passes.text(ids)
         memory, valid = masked_memory(model, o.modality, other, ids, text, absent, spans.shape[1], o.association)
         # The sequences that share a memory lie side by side: all of a text, or in association mode each by itself.
         sequences = rearrange(rearrange(spans, "r s w -> (r s) w"), "(q k) w -> q k w", q=memory.shape[0])

@@ -95,9 +95,10 @@ class Regions(base.Objective):
     def loss(self, passes, rng):
         model, batch = passes.model, passes.batch
         words, boxes, masked = batch["caption_spans"], batch["boxes"], batch["masked_regions"]
-        objects = model.grounded(model.encode("image", erased(batch["image"], boxes, masked)), boxes, masked)
+        left = erased(batch["image"], boxes, masked)
+        objects = passes.grounded(model.encode("image", left), left, masked)
         absent = jax.random.bernoulli(rng, self.options.drop, (len(boxes),)) & jnp.all(words == vocab.PAD, (1, 2))
-        fused = model.fuse({"image": objects, "text": model.encode("text", batch["masked_caption"])}, {"text": absent})
+        fused = model.fuse({"image": objects, "text": passes.text(batch["masked_caption"])}, {"text": absent})
         found = label_nats(model, fused["image"].vectors, batch["labels"])
         written = base.decoded_nats(model, words, *concatenate(fused))
         # Every record counts alike, whatever is masked of it.

@@ -134,7 +134,7 @@ class Sense(base.Objective):
         sequences = rearrange(passes.batch["gloss"][:: o.every], "b w -> b 1 w")
         absent = jax.random.bernoulli(rng, o.drop, (ids.shape[0],))
         other = jax.tree.map(lambda x: x[:: o.every], passes.reduced(o.modality))
-        text = model.encode("text", ids)
+        text = passes.text(ids, o.every)
         memory, valid = masked_memory(model, o.modality, other, ids, text, absent, 1, o.association)
         nats, count = base.decoded_nats(model, sequences, memory, valid)
         loss = jnp.mean(nats / jnp.maximum(1, count))

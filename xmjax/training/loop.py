@@ -22,6 +22,7 @@ from xmjax.config import Config
 from xmjax.data.pipeline import Batches, manifest, open_streams
 from xmjax.errors import UserError
 from xmjax.evaluation.run import Evaluation
+from xmjax.models import library
 from xmjax.objectives import features, make
 from xmjax.training import checkpoint as checkpoints
 from xmjax.training import throughput, weights
@@ -75,7 +76,7 @@ def train(config: Config, workdir: Path) -> Scores:
         rows = sharding.local_rows(mesh, config.batch_size)
         objectives = make(config)
         streams = open_streams(config, features(objectives))
-        data_manifest = manifest(streams)
+        data_manifest = manifest(streams) | library.manifest(config.model)
         if newest is not None:
             checkpoints.check_manifest(data_manifest, meta["manifest"], workdir)
         evaluation = Evaluation(config, mesh, workdir)

@@ -1,0 +1,268 @@
+"""What a library of standard texts and crops tells of objects and of texts (EP 3 889 830, paragraphs 84 to 97).
+
+Both are looked up inside the step, in what the model itself is given: an erased object or a masked word finds nothing,
+and crops of a record's own picture are passed over.
+"""
+
+import functools
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Integer, UInt8, UInt16, UInt32
+
+from xmjax import vocab
+from xmjax.config import ModelConfig
+from xmjax.data.arrays import text_ids
+from xmjax.data.source import stable_id
+from xmjax.errors import UserError
+from xmjax.lexicon import library as libraries
+from xmjax.models.embedders import Tokens
+from xmjax.models.layers import linear
+from xmjax.models.word_hash import hash_word, is_letter, lower, run_hashes
+
+
+class Tables(NamedTuple):
+    """A library as the model reads it; crops are in the order of their records.
+
+    Attributes:
+      digest: what identifies the library.
+      texts: the standard texts.
+      mean: of the pixels of crops.
+      components: from pixels to features, which have a mean square of one over the library.
+      features: of crops.
+      text_of: index of each crop's text.
+      records: `stable_id` of each crop's record.
+      most: largest number of crops of a record.
+      total: sum of the features of each text's crops.
+      count: number of them.
+      hashes: of texts in small letters, sorted.
+      by_hash: index of the text of each of them.
+      lengths: bytes of each text.
+    """
+
+    digest: str
+    texts: tuple[str, ...]
+    mean: Float32[np.ndarray, " P"]
+    components: Float32[np.ndarray, "P F"]
+    features: Float32[np.ndarray, "N F"]
+    text_of: Int32[np.ndarray, " N"]
+    records: Int32[np.ndarray, " N"]
+    most: int
+    total: Float32[np.ndarray, "T F"]
+    count: Float32[np.ndarray, " T"]
+    hashes: UInt32[np.ndarray, " T"]
+    by_hash: Int32[np.ndarray, " T"]
+    lengths: Int32[np.ndarray, " T"]
+
+
+def opened(path: str) -> Tables:
+    """The library of ``config.model.library.path``, read once as long as the file stays as it is.
+
+    Raises:
+      UserError: it cannot be read, or it has no crops.
+    """
+    file = Path(path).expanduser()
+    return _opened(file, file.stat().st_mtime_ns if file.is_file() else 0)
+
+
+def manifest(config: ModelConfig) -> dict[str, str]:
+    """What identifies the library that a model looks things up in; nothing without one."""
+    return {"library": opened(config.library.path).digest} if config.library.path else {}
+
+
+@functools.lru_cache(4)
+def _opened(path: Path, changed: int) -> Tables:
+    library = libraries.load(path)
+    if not len(library.crops):
+        raise UserError(f"config.model.library.path={path} has no crops: make one with launch/prepare.py library")
+    return tables(library)
+
+
+def tables(library: libraries.Library) -> Tables:
+    """What the model reads of a library."""
+    records = np.array([stable_id(record) for record in library.records], np.int32)
+    order = np.argsort(records, kind="stable")
+    mean, components = library.components
+    features = library.features(library.crops[order])
+    scale = 1 / max(1e-6, float(np.sqrt(np.mean(np.square(features)))))
+    # As many as there can be, so that the model's parameters do not depend on the library.
+    wide = ((0, 0), (0, libraries.FEATURES - features.shape[1]))
+    features, components = (np.pad(scale * x, wide).astype(np.float32) for x in (features, components))
+    text_of = library.text_of[order].astype(np.int32)
+    total = np.zeros((len(library.texts), libraries.FEATURES), np.float32)
+    np.add.at(total, text_of, features)
+    count = np.bincount(text_of, minlength=len(library.texts)).astype(np.float32)
+    data = [vocab.utf8(text).lower() for text in library.texts]
+    hashes = np.array([hash_word(one) for one in data], np.uint32)
+    by_hash = np.argsort(hashes, kind="stable").astype(np.int32)
+    return Tables(
+        library.digest(), library.texts, mean, components, features, text_of, records[order],
+        int(np.unique(records, return_counts=True)[1].max()), total, count,
+        hashes[by_hash], by_hash, np.array([len(x) for x in data], np.int32),
+    )  # fmt: skip
+
+
+class Library(nn.Module):
+    """Fuses standard texts into objects and standard images into texts, through gates that begin closed.
+
+    Attributes:
+      config: of the model.
+    """
+
+    config: ModelConfig
+
+    def setup(self):
+        width, normal, zeros = self.config.width, nn.initializers.normal, nn.initializers.zeros
+        if self.config.library.objects:
+            self.object_kernel = self.param("object_kernel", normal(width**-0.5), (width, width))
+            self.object_gate = self.param("object_gate", zeros, (width,))
+        if self.config.library.texts:
+            features = libraries.FEATURES
+            self.text_kernel = self.param("text_kernel", normal(features**-0.5), (features, width))
+            self.text_gate = self.param("text_gate", zeros, (width,))
+
+    def standard_texts(
+        self,
+        image: UInt8[Array, "B Y X 3"],
+        boxes: Float[Array, "B K 4"],
+        masked: Bool[Array, "B K"] | None,
+        records: Int[Array, " B"] | None,
+    ) -> tuple[UInt16[Array, "B K L"], Bool[Array, "B K"]]:
+        """The standard text of each object, that of the crop most like it, and where there is one.
+
+        Args:
+          image: without what is masked in it.
+          boxes: of the objects; those without area find nothing.
+          masked: objects that find nothing.
+          records: `stable_id` of each row's record, whose own crops are passed over.
+        """
+        library = opened(self.config.library.path)
+        crop, found = nearest(library, image, boxes, records)
+        found &= jnp.all(boxes[..., 2:] > boxes[..., :2], -1)
+        ids = np.stack([text_ids(text, self.config.text.max_bytes) for text in library.texts])
+        return jnp.asarray(ids)[jnp.asarray(library.text_of)[crop]], found if masked is None else found & ~masked
+
+    def told(self, objects: Tokens, texts: Tokens, found: Bool[Array, "B K"]) -> Tokens:
+        """Objects with the characters of their standard texts.
+
+        Args:
+          objects: of pictures.
+          texts: characters of a standard text, one row an object.
+          found: objects that have one.
+        """
+        there = texts.valid[..., None].astype(texts.vectors.dtype)
+        mean = jnp.sum(texts.vectors * there, 1) / jnp.maximum(1, jnp.sum(there, 1))
+        mean = rearrange(mean, "(b k) d -> b k d", k=found.shape[1])
+        return _added(objects, jnp.where(found[..., None], mean, 0), self.object_kernel, self.object_gate)
+
+    def shown(self, tokens: Tokens, text: Integer[Array, "B L"], records: Int[Array, " B"] | None) -> Tokens:
+        """Characters of texts with what the crops of the standard texts among them look like.
+
+        Args:
+          tokens: of the texts.
+          text: their ids.
+          records: `stable_id` of each row's record, whose own crops are passed over.
+        """
+        library = opened(self.config.library.path)
+        content, there = standard_images(library, mentioned(library, text.astype(jnp.int32)), records)
+        place = jnp.arange(text.shape[1])
+        inside = (tokens.spans[..., :1] <= place) & (place < tokens.spans[..., 1:]) & there[:, None]
+        share = inside / jnp.maximum(1, jnp.sum(inside, -1, keepdims=True))
+        return _added(tokens, jnp.einsum("btl,blf->btf", share, content), self.text_kernel, self.text_gate)
+
+
+def _added(tokens: Tokens, content: Array, kernel: Array, gate: Array) -> Tokens:
+    vectors = tokens.vectors
+    return tokens._replace(vectors=vectors + gate.astype(vectors.dtype) * linear(content.astype(vectors.dtype), kernel))
+
+
+def nearest(
+    library: Tables, image: UInt8[Array, "B Y X 3"], boxes: Float[Array, "B K 4"], records: Int[Array, " B"] | None
+) -> tuple[Int[Array, "B K"], Bool[Array, "B K"]]:
+    """Index of the crop that is most like what lies in each box, and whether there is any of another record.
+
+    Nearness is that of `lexicon.library.Library.nearest`, as one product with the features of all crops.
+    """
+    pixels = rearrange(resized(image, boxes, libraries.SIDE), "b k y x c -> b k (y x c)") / 255
+    highest = jax.lax.Precision.HIGHEST
+    features = jnp.matmul(pixels - library.mean, library.components, precision=highest)
+    likeness = jnp.matmul(features, library.features.T, precision=highest)
+    likeness = likeness - np.sum(np.square(library.features), -1) / 2
+    if records is not None:
+        own = (records[:, None] == library.records)[:, None]
+        likeness = jnp.where(own, -jnp.inf, likeness)
+    return jnp.argmax(likeness, -1), jnp.max(likeness, -1) > -jnp.inf
+
+
+def resized(image: UInt8[Array, "B Y X 3"], boxes: Float[Array, "B K 4"], size: int) -> Float[Array, "B K S S 3"]:
+    """What lies in boxes as squares, each pixel of which is the mean over its area; zeros in a box without area."""
+
+    def shares(low: Array, high: Array, count: int) -> Float[Array, "B K S N"]:
+        # In pixels, whole ones as where crops are cut for the library.
+        low, high = (jnp.round(edge[..., None] * count) for edge in (low, high))
+        edges = low + (high - low) * jnp.arange(size + 1) / size
+        first, last, pixel = edges[..., :-1, None], edges[..., 1:, None], jnp.arange(count)
+        covered = jnp.maximum(0, jnp.minimum(last, pixel + 1) - jnp.maximum(first, pixel))
+        return covered / jnp.maximum(1e-6, last - first)
+
+    down = shares(boxes[..., 0], boxes[..., 2], image.shape[1])
+    across = shares(boxes[..., 1], boxes[..., 3], image.shape[2])
+    return jnp.einsum("bksy,byxc,bktx->bkstc", down, image.astype(jnp.float32), across)
+
+
+def mentioned(library: Tables, text: Int[Array, "B L"]) -> Int[Array, "B L"]:
+    """Index of the standard text that each byte of texts belongs to, the longest where they overlap; -1 of none.
+
+    Standard texts are found as whole words, by the hashes of their bytes. Next to a masked byte no word is whole: it
+    might go on there.
+    """
+    length = text.shape[1]
+    sizes = np.unique(library.lengths[library.lengths <= length])
+    if not len(sizes):
+        return jnp.full(text.shape, -1)
+    text, place = lower(text), jnp.arange(length)
+    goes_on = jnp.pad(is_letter(text) | (text == vocab.MASK), ((0, 0), (1, 1)))
+    whole = ~goes_on[:, :-2]
+    end = jnp.minimum(place + sizes[:, None], length)  # [sizes, L]
+    rows = (len(text), len(sizes) * length)
+    start = jnp.broadcast_to(jnp.tile(place, len(sizes)), rows)
+    hashes = rearrange(run_hashes(text, start, jnp.broadcast_to(end.reshape(-1), rows)), "b (s l) -> b s l", l=length)
+    slot = jnp.minimum(jnp.searchsorted(library.hashes, hashes), len(library.hashes) - 1)
+    index = jnp.asarray(library.by_hash)[slot]
+    same = (jnp.asarray(library.hashes)[slot] == hashes) & (jnp.asarray(library.lengths)[index] == sizes[:, None])
+    fits = (place + sizes[:, None] <= length) & ~goes_on[:, end + 1]
+    begins = same & fits & whole[:, None]
+    last = jax.lax.cummax(jnp.where(begins, place, -1), axis=2)
+    covers = (last >= 0) & (place - last < sizes[:, None])
+    of_size = jnp.where(covers, jnp.take_along_axis(index, jnp.maximum(last, 0), 2), -1)
+    longest = len(sizes) - 1 - jnp.argmax(covers[:, ::-1], 1)
+    return jnp.take_along_axis(of_size, longest[:, None], 1)[:, 0]
+
+
+def standard_images(
+    library: Tables, at: Int[Array, "B L"], records: Int[Array, " B"] | None
+) -> tuple[Float[Array, "B L F"], Bool[Array, "B L"]]:
+    """Mean features of the crops of each byte's standard text, and where there are any.
+
+    Args:
+      library: what is looked up.
+      at: what `mentioned` returned.
+      records: `stable_id` of each row's record, whose own crops do not count.
+    """
+    total, count = jnp.asarray(library.total)[at], jnp.asarray(library.count)[at]
+    if records is not None:
+        first = jnp.searchsorted(library.records, records)
+        own = jnp.minimum(first[:, None] + jnp.arange(library.most), len(library.records) - 1)
+        theirs = jnp.asarray(library.records)[own] == records[:, None]
+        # Where a row has fewer than `most` crops at the very end, the last index repeats.
+        theirs &= first[:, None] + jnp.arange(library.most) < len(library.records)
+        same = theirs[:, None] & (jnp.asarray(library.text_of)[own][:, None] == at[..., None])
+        total = total - jnp.einsum("blm,bmf->blf", same.astype(jnp.float32), jnp.asarray(library.features)[own])
+        count = count - jnp.sum(same, -1)
+    there = (at >= 0) & (count > 0)
+    return jnp.where(there[..., None], total / jnp.maximum(1, count)[..., None], 0), there
