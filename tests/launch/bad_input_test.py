@@ -93,7 +93,7 @@ FLAGS = {
     "a word for a fraction": ([SMOKE, "--config.optimizer.clip=a"], ("type float", "like config.optimizer.clip=1.0")),
     "a number for a yes": ([SMOKE, "--config.model.association=5"], ("type bool", "like config.model.association=Fa")),
     "a value for a group": ([SMOKE, "--config.model=3"], ("config.model=3: it is a group", "such as config.model.")),
-    "wrong type of a tuple": ([SMOKE, "--config.data.languages=3"], ("languages must be of type str, got 3; write it",)),
+    "wrong type of a tuple": ([SMOKE, "--config.data.languages=3"], ("languages must be of type str, got 3; write",)),
     "a fraction for a number": ([SMOKE, "--config.batch_size=1.5"], ("'1.5' is not of type int", "batch_size=16")),
     "attention of GPUs": ([SMOKE, "--config.model.attention=cudnn"], ("attention=cudnn", "choose auto or xla")),
     "a mode for a sweep": (["--config=configs/sweeps/base.py:smoke"], ("sweeps/base.py takes no mode behind a colon",)),
