@@ -35,6 +35,7 @@ class DataConfig:
       regions_column: column of a picture's objects with boxes (docs/data.md); "" reads none.
       width_column: column of the width in pixels of the picture that the boxes were drawn in.
       height_column: column of its height.
+      label_column: column of a picture's classes or tags, for evaluation alone (docs/data.md); "" reads none.
       image_feature: for tfds, the feature of the image.
       text_feature: for tfds, the feature of the text; may be a path such as "captions/text".
       builder: for tfds, the name of the data set, such as "coco_captions" or "mnist:3.0.1".
@@ -65,6 +66,7 @@ class DataConfig:
     regions_column: str = ""
     width_column: str = "width"
     height_column: str = "height"
+    label_column: str = ""
     image_feature: str = "image"
     text_feature: str = "label"
     builder: str = ""
@@ -353,6 +355,7 @@ class EvaluationConfig:
       pool: items that a retrieval query is ranked among.
       batch_size: rows of an evaluation batch.
       beams: texts that are kept while a caption is searched for; 1 writes the likeliest byte after byte.
+      templates: texts that stand for a label, which is put in the place of {}; empty takes those of the data.
       boxes: file with where in pictures what is heard lies, in the form of VGG-SS; the playroom knows it.
       examples: examples of right and of wrong answers that the report shows.
     """
@@ -364,6 +367,7 @@ class EvaluationConfig:
     pool: int = 100
     batch_size: int = 100
     beams: int = 1
+    templates: tuple[str, ...] = ()
     boxes: str = ""
     examples: int = 10
 

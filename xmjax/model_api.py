@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -25,7 +25,9 @@ from xmjax.evaluation.fill import association_of, candidate_sequences, read_mask
 from xmjax.evaluation.localize import heat, spread
 from xmjax.evaluation.objects import found_objects, kept
 from xmjax.evaluation.pointing import pointed
+from xmjax.evaluation.prompts import label_vectors, prompts
 from xmjax.evaluation.retrieval import vectors
+from xmjax.evaluation.tags import playroom_tags
 from xmjax.inputs import Picture, Sound, each_masked, marked, masked, picture, sound
 from xmjax.lexicon import Dictionary, Sense, masked_gloss, open_dictionary
 from xmjax.models.embedders import lean
@@ -140,6 +142,75 @@ class Model:
         else:
             data = [text_ids(item, self.config.model.text.max_bytes) for item in items]
         return self._call(vectors, np.stack(data), modality=modality)
+
+    def classify(
+        self,
+        image: Picture | Sequence[Picture],
+        labels: Sequence[str],
+        templates: Sequence[str] | None = None,
+    ) -> Any:
+        """Which of some labels a picture has, by their texts alone.
+
+        Args:
+          image: what to classify.
+          labels: the classes to choose from.
+          templates: texts with {} where a label stands, over which its vectors are averaged; default the config's, or
+            the data's own.
+
+        Returns:
+          (label, probability) pairs, likeliest first, whose probabilities sum to 1: a softmax over cosines by the
+          temperature that the run has learned. A list of pictures gives a list.
+
+        Raises:
+          UserError: there are no labels, a template has no {}, a picture cannot be read, or the run has not contrasted
+            pictures and texts.
+        """
+        names = self._candidates(labels, "labels")
+        cosines = self._likeness(image, {n: self._prompts(n, templates) for n in names})
+        nats = -cosines * self._call(_scale, np.zeros((1, 1)))[0]
+        found = [_ranked(names, row) for row in nats]
+        return found if _several(image) else found[0]
+
+    def tags(
+        self,
+        image: Picture | Sequence[Picture],
+        tags: Sequence[str] | None = None,
+        templates: Sequence[str] | None = None,
+        top: int = 5,
+    ) -> Any:
+        """The tags that are nearest to a picture.
+
+        Args:
+          image: what to find tags for.
+          tags: words to choose from; default those of the playroom, for runs on it.
+          templates: as of `classify`.
+          top: most tags returned.
+
+        Returns:
+          (tag, cosine) pairs, nearest first. A list of pictures gives a list.
+
+        Raises:
+          UserError: as of `classify`, or the run's data have no tags of their own and none are given.
+        """
+        if top < 1:
+            raise UserError(f"top={top} tags cannot be returned: ask for at least 1")
+        if tags is not None:
+            labels = {n: self._prompts(n, templates, alone=False) for n in self._candidates(tags, "labels")}
+        elif self.config.data.source == "playroom":
+            labels = playroom_tags(self.config, _checked(templates))
+        else:
+            raise UserError("this run's data have no tags of their own: give the labels to choose from")
+        names, cosines = list(labels), self._likeness(image, labels)
+        order = np.argsort(-cosines, axis=1, kind="stable")[:, :top]
+        found = [[(names[k], float(row[k])) for k in best] for row, best in zip(cosines, order, strict=True)]
+        return found if _several(image) else found[0]
+
+    def _prompts(self, label: str, templates: Sequence[str] | None, alone: bool = True) -> list[str]:
+        return prompts(self.config, [label], alone, _checked(templates))
+
+    def _likeness(self, image: Any, labels: Mapping[str, Sequence[str]]) -> Float[np.ndarray, "n L"]:
+        """Cosines of pictures and labels."""
+        return self.embed(image=image) @ label_vectors(self.embed, labels).T
 
     def contrasted(self) -> list[tuple[str, str]]:
         """Pairs of modalities that the run has contrasted; those in a pair have vectors."""
@@ -414,15 +485,14 @@ class Model:
                 raise UserError(f"unknown style {style!r}: this run has learned {', '.join(playroom.STYLES)}")
         return language, style
 
-    def _candidates(self, candidates: Sequence[str]) -> list[str]:
+    def _candidates(self, candidates: Sequence[str], what: str = "candidates") -> list[str]:
         words = list(dict.fromkeys([candidates] if isinstance(candidates, str) else candidates))
         if not words or "" in words:
-            raise UserError("no candidates, or an empty one: give the words to choose from")
+            raise UserError(f"no {what}, or an empty one: give the words to choose from")
         longest = max(words, key=lambda w: len(vocab.utf8(w)))
         if len(vocab.utf8(longest)) > self.config.model.text.max_bytes:
-            raise UserError(
-                f"candidate {longest!r} is longer than the {self.config.model.text.max_bytes} bytes of a text"
-            )
+            one, most = what.removesuffix("s"), self.config.model.text.max_bytes
+            raise UserError(f"{one} {longest!r} is longer than the {most} bytes of a text")
         return words
 
 
@@ -456,6 +526,22 @@ def _box(box: Sequence[float]) -> tuple[float, ...]:
     if not (0 <= y0 < y1 <= 1 and 0 <= x0 < x1 <= 1):
         raise UserError(f"box {box!r} is none: give (y0, x0, y1, x1) from 0 to 1, the first two less than the last two")
     return y0, x0, y1, x1
+
+
+def _checked(templates: Sequence[str] | None) -> Sequence[str]:
+    """Templates that a user gave, none where that is none."""
+    templates = [templates] if isinstance(templates, str) else templates or ()
+    for template in templates:
+        if "{}" not in template:
+            raise UserError(
+                f"template {template!r} has no {{}}: write it where the label stands, as in 'a photo of {{}}'"
+            )
+    return templates
+
+
+def _scale(model: Any, row: Any) -> Any:
+    """What cosines are multiplied with, one number a row."""
+    return jax.numpy.full(len(row), model.scale())
 
 
 def _rounded(count: int, multiple: int) -> int:

@@ -57,7 +57,9 @@ FIELDS: dict[str, tuple[type, str]] = {
     "tabs": (list, "tab files of the Open Multilingual WordNet, for a directory of WordNet"),
     "picture": (str, "PNG to draw the answer into"),
     "candidates": (list, "words to choose from, with commas between"),
-    "top": (int, "most words or items to show"),
+    "labels": (list, "labels to choose from, with commas between"),
+    "templates": (list, "texts with {} where a label stands, with commas between; default the run's"),
+    "top": (int, "most words, tags or items to show"),
     "lang": (str, "language to write in, such as en"),
     "style": (str, "wording to write in, for runs that have several"),
     "method": (str, "greedy, sample or beam"),
@@ -108,6 +110,24 @@ def embed(model: Model, text: str | None = None, image: str | None = None, audio
     """The unit vector of a text, of a picture or of a sound."""
     vector = [round(float(x), 6) for x in model.embed(text, image, audio)[0]]
     return Answer({"vector": vector}, [" ".join(f"{x:.6f}" for x in vector)])
+
+
+@COMMANDS.register("classify")
+def classify(model: Model, image: str, labels: list[str], templates: list[str] | None = None) -> Answer:
+    """Which of some labels a picture has, by their texts alone."""
+    found = model.classify(image, labels, templates)
+    values = [{"label": label, "probability": round(share, 6)} for label, share in found]
+    return Answer({"labels": values}, [f"{share:6.1%}  {label}" for label, share in found])
+
+
+@COMMANDS.register("tags")
+def tags(
+    model: Model, image: str, labels: list[str] | None = None, templates: list[str] | None = None, top: int = 5
+) -> Answer:
+    """The tags that are nearest to a picture, among labels or those of the run's data."""
+    found = model.tags(image, labels, templates, top)
+    values = [{"tag": tag, "cosine": round(cosine, 6)} for tag, cosine in found]
+    return Answer({"tags": values}, [f"{cosine:.3f}  {tag}" for tag, cosine in found])
 
 
 @COMMANDS.register("answer")

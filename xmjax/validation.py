@@ -61,6 +61,9 @@ def validate(config: Config) -> None:
     one_of("optimizer.trained", optimizer.trained, *adapters.WAYS)
     one_of("optimizer.decay", optimizer.decay, "cosine", "linear", "step", "constant")
     check(0 <= optimizer.drop_at <= 1, "optimizer.drop_at", optimizer.drop_at, "must be a share, from 0 to 1")
+    whole = all("{}" in template for template in config.evaluation.templates)
+    check(whole, "evaluation.templates", config.evaluation.templates,
+          "write {} where the label stands, such as 'a photo of a {}'")  # fmt: skip
     best, every = config.evaluation.best, config.evaluation.every
     check(not best or every >= 1, "evaluation.best", best, "nothing is compared; set config.evaluation.every too")
     check(model.width % model.heads == 0, "model.heads", model.heads, f"must divide model.width={model.width}")

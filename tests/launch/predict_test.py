@@ -85,6 +85,15 @@ def test_a_file_of_questions(smoke, model, launcher, folder):
         assert line.startswith(f"error: {folder / 'questions.jsonl'}, line {number}: ") and text in line, line
 
 
+def test_labels_from_the_shell(smoke, model, launcher, folder):
+    asked = [f"--workdir={smoke.workdir}", "classify", f"--image={folder / '그림.png'}", "--labels=red bat,파란 컵"]
+    found = model.classify(folder / "그림.png", ["red bat", "파란 컵"])
+    lines = launcher.run(*asked, script="predict").splitlines()
+    assert lines == [f"{share:6.1%}  {label}" for label, share in found]
+    wrong = launcher.run(*asked, "--templates=b", script="predict", code=2).splitlines()
+    assert wrong[-1].startswith("error: template 'b' has no {}")
+
+
 def test_every_command_answers(model, folder):
     picture = str(folder / "그림.png")
     asked = {
@@ -92,6 +101,8 @@ def test_every_command_answers(model, folder):
         "caption": {"image": picture, "lang": "ko", "method": "sample", "n": 2},
         "embed": {"text": "a bat"},
         "objects": {"image": picture},
+        "classify": {"image": picture, "labels": ["red bat", "파란 컵"], "templates": ["a {}"]},
+        "tags": {"image": picture, "top": 3},
     }
     # Of runs that have trained more: see meaning_test.py and search_test.py.
     further = {"answer", "sense", "associate", "localize", "index", "retrieve"}

@@ -37,6 +37,7 @@ class Folder(ImageFiles):
         "category": name}`` in pixels, or as Hugging Face has them, ``{"bbox": [...], "category": [...]}``. Empty: none.
       width_column: the column of the width in pixels of what the boxes were drawn in.
       height_column: the column of its height.
+      label_column: the column of the record's classes or tags, a text as of captions. Empty: none.
       languages: language tags to keep. Empty: all.
       **options: the keyword arguments of `ImageFiles`.
 
@@ -56,6 +57,7 @@ class Folder(ImageFiles):
         regions_column: str = "",
         width_column: str = "width",
         height_column: str = "height",
+        label_column: str = "",
         languages: Sequence[str] = (),
         name: str = "folder",
         **options: Any,
@@ -78,6 +80,8 @@ class Folder(ImageFiles):
         _check_column(root, columns, text_column, "text_column")
         if id_column:
             _check_column(root, columns, id_column, "id_column")
+        if label_column:
+            _check_column(root, columns, label_column, "label_column")
         if regions_column:
             needed = {"regions_column": regions_column, "width_column": width_column, "height_column": height_column}
             for option, column in needed.items():
@@ -96,12 +100,17 @@ class Folder(ImageFiles):
             if regions_column:
                 row.frame = _frame(values.get(width_column), values.get(height_column), place)
                 row.regions = tuple(regions(values.get(regions_column), row.frame, place))
+            if label_column:
+                row.labels = tuple(
+                    dict.fromkeys(text for _, text in captions(values.get(label_column), place, "label"))
+                )
             rows.append(row)
-        with_regions = [regions_column, width_column, height_column] if regions_column else []
+        further = [regions_column, width_column, height_column] if regions_column else []
+        further += [label_column] if label_column else []
         settings = {
             "source": "folder",
             "metadata": digest.hexdigest(),
-            "columns": [file_column, text_column, id_column, *with_regions],
+            "columns": [file_column, text_column, id_column, *further],
             "languages": list(languages),
         }
         super().__init__(root, choose_languages(rows, languages, root), settings, name=name, **options)
@@ -165,8 +174,13 @@ def _check_column(root: str, columns: Sequence[str] | dict[str, None], name: str
         )
 
 
-def captions(value: Any, place: str) -> Iterator[tuple[str, str]]:
+def captions(value: Any, place: str, what: str = "caption") -> Iterator[tuple[str, str]]:
     """(language, text) of a text: a string, a list of strings, or a mapping from language to either.
+
+    Args:
+      value: of the column.
+      place: where it stands, for errors.
+      what: the text is, for errors.
 
     Raises:
       UserError: it is none of these, or is not Unicode.
@@ -176,11 +190,11 @@ def captions(value: Any, place: str) -> Iterator[tuple[str, str]]:
             if text is None:
                 continue
             if not isinstance(text, str):
-                raise UserError(f"{place}: a caption is {type(text).__name__} where text is expected: mend the line.")
+                raise UserError(f"{place}: a {what} is {type(text).__name__} where text is expected: mend the line.")
             try:
                 text.encode()
             except UnicodeEncodeError as error:
-                raise UserError(f"{place}: a caption has half of a surrogate pair: mend the line.") from error
+                raise UserError(f"{place}: a {what} has half of a surrogate pair: mend the line.") from error
             if text.strip():
                 yield language, text.strip()
 

@@ -29,6 +29,7 @@ class Row:
       place: where the row stands, such as "metadata.jsonl, line 3".
       regions: objects with boxes, as fractions of the sides of the picture as it is in the file.
       frame: (width, height) of the picture, or of what its boxes were drawn in, where there are regions.
+      labels: classes or tags of the record.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Row:
     place: str
     regions: tuple[Region, ...] = ()
     frame: tuple[float, float] = (1.0, 1.0)
+    labels: tuple[str, ...] = ()
 
 
 class ImageFiles:
@@ -141,7 +143,8 @@ class ImageFiles:
             return Unreadable(label, f"the image cannot be decoded: {error}")
         captions = tuple(Caption(text, language, words=words(text)) for language, text in row.captions)
         regions = tuple(region for given in row.regions if (region := squared(given, row.frame, self._fit)))
-        return Record(row.id, captions, image, data if self._keep_file_bytes else None, regions=regions)
+        file = data if self._keep_file_bytes else None
+        return Record(row.id, captions, image, file, regions=regions, labels=row.labels)
 
 
 LEFT = 0.25
@@ -239,7 +242,7 @@ def _threads() -> ThreadPoolExecutor:
 
 
 def _merge(rows: Sequence[Row]) -> list[Row]:
-    """One row for each id, with the captions of all its rows."""
+    """One row for each id, with the captions and labels of all its rows."""
     merged: dict[str, Row] = {}
     for row in rows:
         first = merged.get(row.id)
@@ -247,6 +250,7 @@ def _merge(rows: Sequence[Row]) -> list[Row]:
             merged[row.id] = dataclasses.replace(row, captions=list(row.captions))
         elif first.file == row.file:
             first.captions.extend(row.captions)
+            first.labels = tuple(dict.fromkeys((*first.labels, *row.labels)))
         else:
             raise UserError(
                 f"{row.place}: id {row.id!r} names {row.file} and also {first.file} ({first.place}): "

@@ -94,6 +94,7 @@ class Record:
       questions: what can be asked of it, with answers.
       similar: captions of similar pictures, each with its origin.
       regions: objects of the picture whose boxes are known.
+      labels: what classes or tags it is known to have; no captions, and never trained on.
     """
 
     id: str
@@ -106,6 +107,7 @@ class Record:
     questions: tuple[Question, ...] = ()
     similar: tuple[Caption, ...] = ()
     regions: tuple[Region, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -81,6 +81,7 @@ def _folder(config: Config, options: DataConfig, split: str) -> Source:
         regions_column=options.regions_column,
         width_column=options.width_column,
         height_column=options.height_column,
+        label_column=options.label_column,
         languages=options.languages,
         name=options.name or "folder",
         **_split_options(options, split),

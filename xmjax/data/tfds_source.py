@@ -124,7 +124,8 @@ class Tfds:
         if not texts:
             return Unreadable(record_id, "it has no caption")
         captions = tuple(Caption(text, self._language, words=words(text)) for text in texts)
-        return Record(record_id, captions, image, data if self._keep_file_bytes else None)
+        file = data if self._keep_file_bytes else None
+        return Record(record_id, captions, image, file, labels=tuple(texts) if self._names is not None else ())
 
     def _texts(self, example: dict[str, Any]) -> Iterator[str]:
         value: Any = example

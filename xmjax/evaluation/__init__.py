@@ -17,6 +17,8 @@ from xmjax.evaluation.pointing import PointingEvaluator
 from xmjax.evaluation.retrieval import RetrievalEvaluator
 from xmjax.evaluation.sense import SenseEvaluator
 from xmjax.evaluation.sound import SoundEvaluator
+from xmjax.evaluation.tags import TagsEvaluator
+from xmjax.evaluation.zero_shot import ZeroShotEvaluator
 
 __all__ = [
     "EVALUATORS",
@@ -40,4 +42,6 @@ __all__ = [
     "RetrievalEvaluator",
     "SenseEvaluator",
     "SoundEvaluator",
+    "TagsEvaluator",
+    "ZeroShotEvaluator",
 ]

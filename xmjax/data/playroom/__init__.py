@@ -1,6 +1,17 @@
 """A procedural world of toys with known truth: scenes, captions in two languages, and their meaning."""
 
-from xmjax.data.playroom.language import ALL_STYLES, STYLES, Meaning, Phrase, PlayCaption, captions, compose
+from xmjax.data.playroom.language import (
+    ALL_STYLES,
+    STYLES,
+    Meaning,
+    Phrase,
+    PlayCaption,
+    captions,
+    compose,
+    label,
+    templates,
+)
+from xmjax.data.playroom.lexicon import COLORS as NAMES_OF_COLORS
 from xmjax.data.playroom.lexicon import GLOSSES, HOMOGRAPHS, LANGUAGES, NAMES
 from xmjax.data.playroom.questions import KINDS_OF_QUESTIONS, questions
 from xmjax.data.playroom.render import render
@@ -31,6 +42,7 @@ __all__ = [
     "KINDS_OF_QUESTIONS",
     "LANGUAGES",
     "NAMES",
+    "NAMES_OF_COLORS",
     "PLACES",
     "RELATIONS",
     "SIZES",
@@ -47,6 +59,7 @@ __all__ = [
     "compose",
     "describes",
     "fills",
+    "label",
     "margin",
     "meant",
     "one_label",
@@ -54,4 +67,5 @@ __all__ = [
     "questions",
     "relations",
     "render",
+    "templates",
 ]

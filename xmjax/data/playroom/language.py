@@ -232,6 +232,19 @@ def label(kind: str, color: str, language: str) -> str:
     return f"{COLORS[language][color]} {NAMES[language][kind]}"
 
 
+def templates(label: str, alone: bool) -> tuple[str, ...]:
+    """Captions of a toy in every size, with {} in the place of its colour and name.
+
+    Args:
+      label: what goes there; its letters tell the language, and its end the Korean particle.
+      alone: whether they say that there is no other toy.
+    """
+    if label.isascii():
+        return tuple(f"{'only' if alone else 'there is'} a {size} {{}}" for size in SIZES["en"].values())
+    particle = "만" if alone else "이" if (ord(label[-1]) - 0xAC00) % 28 else "가"
+    return tuple(f"{size} {{}}{particle} 있다" for size in SIZES["ko"].values())
+
+
 def regions(scene: Scene, language: str) -> tuple[Region, ...]:
     """The toys of a scene in reading order, from left to right, with their boxes; their depth is not told."""
     found = []

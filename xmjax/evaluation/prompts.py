@@ -1,0 +1,78 @@
+"""Labels as texts: the prompts that stand for a class or a tag, and its vector, which is the mean of theirs."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from xmjax.config import Config
+from xmjax.data import playroom
+from xmjax.data.arrays import text_ids
+from xmjax.evaluation.base import Evaluator
+from xmjax.evaluation.retrieval import vectors
+
+GENERIC = ("{}", "a photo of a {}")
+"""Templates of data whose captions are not known; the config's, where it gives any, fit better."""
+
+Labels = Mapping[str, Sequence[str]]
+"""Name of a class or a tag -> its prompts."""
+
+
+def prompts(config: Config, texts: Iterable[str], alone: bool = True, templates: Sequence[str] = ()) -> list[str]:
+    """A label as whole texts, each once: every one of its texts in every template.
+
+    Args:
+      config: of the run, whose templates are taken where none are given; without either the data's own.
+      texts: the label, such as in several languages.
+      alone: whether the playroom's templates say that there is no other toy.
+      templates: texts with {} where the label stands.
+    """
+    given = templates or config.evaluation.templates
+    playing = config.data.source == "playroom"
+    found = [
+        template.replace("{}", text)
+        for text in texts
+        for template in given or (playroom.templates(text, alone) if playing else GENERIC)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def label_vectors(embed: Callable[[list[str]], Float[np.ndarray, "n E"]], labels: Labels) -> Float[np.ndarray, "L E"]:
+    """Unit vectors of labels: the mean of the unit vectors of a label's prompts, of length one (Radford et al. 2021).
+
+    Args:
+      embed: unit vectors of texts.
+      labels: with at least one prompt each.
+    """
+    texts = list(dict.fromkeys(text for own in labels.values() for text in own))
+    row = {text: i for i, text in enumerate(texts)}
+    found = embed(texts)
+    means = np.stack([found[[row[text] for text in own]].mean(0) for own in labels.values()])
+    return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
+
+
+def label_reader(evaluator: Evaluator, labels: Labels) -> Callable[[Any], Float[np.ndarray, "L E"]]:
+    """`label_vectors` as a function of the parameters of an evaluator's model."""
+    run, length = evaluator.compiled(partial(vectors, modality="text")), evaluator.config.model.text.max_bytes
+
+    def read(params: Any) -> Float[np.ndarray, "L E"]:
+        return label_vectors(lambda texts: run(params, np.stack([text_ids(t, length) for t in texts])), labels)
+
+    return read
+
+
+def play_name(config: Config, names: Mapping[str, Mapping[str, str]], key: str) -> str:
+    """What the run's languages call a kind or a colour, together; what shares a name in all of them is one label."""
+    return " / ".join(dict.fromkeys(names[language][key] for language in play_languages(config)))
+
+
+def look_texts(config: Config, kind: str, color: str) -> list[str]:
+    """A kind in a colour, in each of the run's languages."""
+    return [playroom.label(kind, color, language) for language in play_languages(config)]
+
+
+def play_languages(config: Config) -> Sequence[str]:
+    """Languages of a run on the playroom."""
+    return config.data.languages or playroom.LANGUAGES
