@@ -155,7 +155,7 @@ def test_pictures_learn_from_texts_and_from_sounds_in_one_step(make_sound_config
 
         bias, reduce = jnp.float32(0), ()
 
-        def encode(self, modality, data):
+        def encode(self, modality, data, records=None):
             x = data.reshape(len(data), 1, -1).astype(jnp.float32)
             return Tokens(x, jnp.ones(x.shape[:2], bool), jnp.zeros((*x.shape[:2], 2)))
 

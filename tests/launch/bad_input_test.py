@@ -230,7 +230,7 @@ def test_workdir_of_a_run(smoke, fails, workdir):
 
 
 PREDICT = {
-    "no command": (["--text=a"], ("name a command", "caption|embed|fill")),
+    "no command": (["--text=a"], ("name a command", "caption|classify|embed|fill")),
     "unknown command": (["fil", "--text=a ___"], ("unknown command 'fil'", "did you mean 'fill'")),
     "two commands": (["fill", "caption"], ("unexpected argument 'caption'", "--name=value")),
     "unknown flag": (["fill", "--txt=a ___"], ("txt", "--helpshort")),
