@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,12 @@ def make_directory(path: Path, flag: str) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{path} cannot be made: {error.strerror}; choose another {flag}") from error
+
+
+def remove_without_files(path: Path) -> None:
+    """Removes a directory in which, and below which, there is no file."""
+    if not any(below.is_file() for below in path.rglob("*")):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def write(path: Path, text: str) -> None:

@@ -117,6 +117,8 @@ def validate(config: Config) -> None:
         check(whole, "model.audio.patch", audio.patch, "must divide audio.bands")
     for field, stream in (("data", config.data), ("frame_audio", config.frame_audio)):
         sounds = not stream.sound or (stream.source == "playroom" and bool(audio.embedder))
+        lists = not stream.held_out or stream.source in ("folder", "stamps")
+        check(lists, f"{field}.held_out", stream.held_out, "lists records of a folder or of stamps; leave it empty")
         check(sounds, f"{field}.sound", True, "needs source='playroom' and config.model.audio.embedder, such as 'mel'")
     text = model.text
     check(

@@ -123,6 +123,7 @@ FLAGS = {
     ),
     "heads that do not divide": ([SMOKE, "--config.model.heads=3"], ("config.model.heads=3", "width")),
     "patch that does not divide": ([SMOKE, "--config.model.image.patch=7"], ("config.model.image.patch=7", "32")),
+    "held out of the playroom": ([SMOKE, "--config.data.held_out=ids.txt"], ("data.held_out='ids.txt'", "of a folder")),
     "no stream": ([SMOKE, "--config.data.source=none"], ("every stream is left out", "choose a source")),
     "no root": ([PHOTOS], ("--config.data.root",)),
     "root that does not exist": ([PHOTOS, "--config.data.root=/nowhere"], ("/nowhere", "does not exist", "pass")),
@@ -192,6 +193,8 @@ def test_workdir(fails, tmp_path):
     (tmp_path / "file").write_text("")
     fails([SMOKE, f"--workdir={tmp_path / 'file'}"], (str(tmp_path / "file"), "--workdir"))
     fails([SMOKE, f"--workdir={tmp_path / 'file' / 'run'}"], (str(tmp_path / "file"), "--workdir"))
+    fails([PHOTOS, "--config.data.root=/nowhere", f"--workdir={tmp_path / 'refused'}"], ("/nowhere",))
+    assert not (tmp_path / "refused").exists()
 
 
 def test_evaluate_without_a_run(fails, tmp_path):

@@ -58,8 +58,11 @@ def train(config: Config, workdir: Path) -> Scores:
     main = jax.process_index() == 0
     if ":/" in str(workdir):  # what pathlib makes of gs://bucket
         raise UserError(f"--workdir={workdir} is the address of a bucket; give a directory, such as the bucket mounted")
+    began = workdir.exists()
     files.make_directory(workdir, "--workdir")
     with contextlib.ExitStack() as stack:
+        if not began:
+            stack.callback(files.remove_without_files, workdir)  # of a run that is refused nothing stays
         saved = Checkpoints(workdir / "checkpoints", config.keep, best=config.evaluation.best)
         stack.callback(saved.close)
         newest = saved.steps()[-1] if saved.steps() else None
