@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import shlex
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -111,18 +112,14 @@ def run(bench: Bench, launcher: Sequence[str], output: Path, show: Callable[[str
     files.make_directory(output.parent, "--output")
     for number, (name, overrides) in enumerate(bench.cases.items(), 1):
         show(f"[{number}/{len(bench.cases)}] {name}")
-        found = output.with_suffix(".case.json")
-        log = output.with_suffix(".log")
-        try:
+        with tempfile.TemporaryDirectory() as scratch:  # where no earlier case can have left anything
+            found, log = Path(scratch) / "case.json", Path(scratch) / "log.txt"
             status = run_logged([*launcher, f"--case={name}", f"--output={found}"], log)
             if found.exists():
                 result = json.loads(found.read_text())
             else:
                 lines = tail(log, 1).strip()
                 result = {"error": f"the process ended with status {status}" + (f": {lines}" if lines else "")}
-        finally:
-            for path in (found, log):
-                path.unlink(missing_ok=True)
         if "error" in result:
             show(f"  {result['error']}")
         report["machine"] |= result.pop("machine", {})

@@ -1,6 +1,6 @@
 """What Kim and Yoon's half-supervised model claims: the variable margin, sound mixed in, the image as the bridge.
 
-    python launch/sweep.py --config=configs/sweeps/bridge.py --jobs=2     two CPU cores, an hour (21 runs)
+    python launch/sweep.py --config=configs/sweeps/bridge.py --jobs=2     two CPU cores, under two hours (21 runs)
 
 Ranking losses stand beside InfoNCE and beside fixed margins of once, half and twice the variable one's, for a variable
 margin of 0.2 is about 0.1 in the mean. Without the frames that sound there is no bridge, and texts should find sounds

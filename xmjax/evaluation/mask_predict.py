@@ -14,7 +14,7 @@ from xmjax.data.regions import boxes_array
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.items import commonest, references
 from xmjax.evaluation.match import encoded_image
-from xmjax.objectives.mask_predict import caption_places, hidden
+from xmjax.objectives.mask_predict import caption_places, hidden, unmasked
 
 ROUNDS = 10
 """Rounds in which a text is written."""
@@ -91,8 +91,7 @@ def written(model: Any, image: Array, boxes: Array, known: Array, *, rounds: int
         count = jnp.sum(inside, -1, keepdims=True) * (rounds - round) // rounds
         rank = jnp.argsort(jnp.argsort(jnp.where(inside, certain, jnp.inf), -1), -1)
         again = (inside & (rank < jnp.maximum(count, 1))) | (free & ~inside)
-        text = model.encode("text", hidden(ids, again))
-        logits = model.unmask(model.fuse({"image": other, "text": text})["text"])
+        logits = unmasked(model, "image", other, model.encode("text", hidden(ids, again)))
         log_probability = jnp.where(may, jax.nn.log_softmax(logits), -jnp.inf)
         best, sure = jnp.argmax(log_probability, -1), jnp.max(log_probability, -1)
         return jnp.where(again, best, ids), jnp.where(again, sure, certain)

@@ -44,11 +44,9 @@ class Passes:
 
         def compute():
             data = self.batch[modality]
-            return (
-                self.text(rearrange(data, "b c l -> (b c) l"))
-                if modality == "text"
-                else self.model.encode(modality, data)
-            )
+            if modality == "text":
+                return self.text(rearrange(data, "b c l -> (b c) l"))
+            return self.model.encode(modality, data)
 
         return self._once(("encoded", modality), compute)
 

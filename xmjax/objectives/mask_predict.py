@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Integer
 from xmjax import vocab
 from xmjax.data.arrays import canvas
 from xmjax.errors import UserError
+from xmjax.models.embedders import Tokens
 from xmjax.objectives import base
 from xmjax.training import flops
 
@@ -64,8 +65,7 @@ class MaskPredict(base.Objective):
         rates = jnp.where(wholly, 1.0, jax.random.uniform(rate, (len(ids), 1)))
         written = caption_places(ids)
         masked = written & (jax.random.uniform(drawn, ids.shape) < rates)
-        text = passes.text(hidden(ids, masked))
-        logits = model.unmask(model.fuse({o.modality: passes.fused_with_text(o.modality), "text": text})["text"])
+        logits = unmasked(model, o.modality, passes.fused_with_text(o.modality), passes.text(hidden(ids, masked)))
         nats = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, ids[..., None], -1)[..., 0]
         count = jnp.sum(masked, -1)
         nats = jnp.sum(jnp.where(masked, nats, 0), -1)
@@ -84,3 +84,8 @@ def caption_places(ids: Integer[Array, "B L"]) -> Bool[Array, "B L"]:
 def hidden(ids: Integer[Array, "B L"], masked: Bool[Array, "B L"]) -> Integer[Array, "B L"]:
     """Canvases with masks at some places and at all behind the end, so that their length does not show."""
     return jnp.where(masked | (ids == vocab.PAD), vocab.MASK, ids)
+
+
+def unmasked(model: Any, modality: str, other: Tokens, text: Tokens) -> Array:
+    """Logits of the byte at every place of texts [B, L, V], read with what is fused of the other modality."""
+    return model.unmask(model.fuse({modality: other, "text": text})["text"])
