@@ -101,7 +101,7 @@ def test_a_word_of_every_second_record_is_as_good_as_half_a_batch(config, batch_
         objective = make(changed)["sense"]
         model = make_model(changed)
         params = jax.jit(lambda: model.init(jax.random.key(0), method="initialise")["params"])()
-        rows = {key: jnp.asarray(batch[key]) for key in ("image", "marked", "gloss")}
+        rows = {key: jnp.asarray(batch[key]) for key in ("image", "marked", "gloss", "id")}
         return objective.loss(Passes(model.bind({"params": params}), rows), jax.random.key(1))[0]
 
     def with_options(**changes):
