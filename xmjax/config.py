@@ -137,6 +137,8 @@ class ImageConfig:
       max_file_bytes: length of a file's byte string, for the "file" embedder.
       file_kernel: kernel of the strided convolution over a file's bytes; its stride is half of it.
       unimodal_layers: transformer layers before fusion.
+      reach: how far a token looks in those layers, in tokens up, down and to either side; 0 is everywhere. What tokens
+        are associated with stays where it is only if they cannot gather what lies far off.
       reduce: how its tokens are reduced after those layers, one of `models.objects.METHODS`; "" keeps all.
       keep: tokens that are kept.
     """
@@ -150,6 +152,7 @@ class ImageConfig:
     max_file_bytes: int = 4096
     file_kernel: int = 32
     unimodal_layers: int = 2
+    reach: int = 0
     reduce: str = ""
     keep: int = 16
 

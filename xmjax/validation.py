@@ -41,7 +41,7 @@ def validate(config: Config) -> None:
     for field in (
         "save_every", "evaluation.every", "data.prefetch", "frame_audio.prefetch", "data.max_unreadable",
         "optimizer.warmup", "optimizer.weight_decay", "optimizer.clip", "guard.sigma", "model.fusion_layers",
-        "model.text.unimodal_layers", "model.image.unimodal_layers", "model.image.stem",
+        "model.text.unimodal_layers", "model.image.unimodal_layers", "model.image.reach", "model.image.stem",
         "model.audio.unimodal_layers", "frame_audio.captions",
     ):  # fmt: skip
         check(_at(config, field) >= 0, field, _at(config, field), "must not be negative")
@@ -91,6 +91,9 @@ def validate(config: Config) -> None:
         "model.image.max_file_bytes",
         image.max_file_bytes,
         f"must be a multiple of {image.file_kernel // 2}, the stride of model.image.file_kernel={image.file_kernel}",
+    )
+    check(
+        not image.reach or image.embedder != "file", "model.image.reach", image.reach, "bytes of a file have no places"
     )
     one_of("model.image.reduce", image.reduce, "", *METHODS)
     if image.reduce:

@@ -77,7 +77,9 @@ class Crossmodal(nn.Module):
             tokens = self.library.shown(tokens, data, records)
         x = (tokens.vectors + self.modality[modality]).astype(self.dtype)
         if modality in self.unimodal:
-            x = self.unimodal[modality](x, tokens.valid)
+            reach = getattr(self.config.modalities[modality], "reach", 0)
+            near = neighbours(tokens.spans[0], reach) if reach else None
+            x = self.unimodal[modality](x, tokens.valid, near=near)
             x = x + self.places[modality](tokens.spans).astype(self.dtype)
         return tokens._replace(vectors=x)
 
@@ -273,6 +275,13 @@ def concatenate(tokens: Mapping[str, Tokens]) -> tuple[Float[Array, "B M D"], Bo
         jnp.concatenate([t.vectors for t in tokens.values()], 1),
         jnp.concatenate([t.valid for t in tokens.values()], 1),
     )
+
+
+def neighbours(spans: Float[Array, "M 4"], reach: int) -> Bool[Array, "M M"]:
+    """Which squares of a grid are at most ``reach`` of their sides from each other, along rows and along columns."""
+    side = spans[0, 2] - spans[0, 0]
+    apart = jnp.max(jnp.abs(spans[:, None, :2] - spans[None, :, :2]), -1)
+    return apart < (reach + 0.5) * side
 
 
 class Place(nn.Module):

@@ -77,12 +77,19 @@ def join(x: Float[Array, "B T N H"], kernel: Float[Array, "N H D"]) -> Float[Arr
 
 
 def self_attention(
-    p: Params, x: Float[Array, "B T D"], valid: Bool[Array, "B T"] | None, causal: bool, implementation: str
+    p: Params,
+    x: Float[Array, "B T D"],
+    valid: Bool[Array, "B T"] | None,
+    causal: bool,
+    implementation: str,
+    near: Bool[Array, "T T"] | None = None,
 ) -> Float[Array, "B T D"]:
-    """Self-attention of one layer; tokens that are not ``valid`` are seen by nobody."""
+    """Self-attention of one layer; tokens that are not ``valid`` are seen by nobody, and others by those ``near``."""
     y = rms_norm(x, p["norm"])
     q, k, v = (heads(y, p[name]) for name in ("query", "key", "value"))
     mask = None if valid is None else valid[:, None, None, :]
+    if near is not None:
+        mask = near[None, None] if mask is None else mask & near[None, None]
     return join(attend(q, k, v, mask, causal=causal, implementation=implementation), p["out"])
 
 

@@ -67,6 +67,7 @@ class Stack(nn.Module):
         valid: Bool[Array, "B T"] | None = None,
         memory: Float[Array, "R M D"] | None = None,
         memory_valid: Bool[Array, "R M"] | None = None,
+        near: Bool[Array, "T T"] | None = None,
     ) -> Float[Array, "B T D"]:
         """Applies the layers.
 
@@ -75,10 +76,12 @@ class Stack(nn.Module):
           valid: which of them others may look at; None is all.
           memory: what cross-attention looks at. One memory may serve B / R consecutive rows of ``x``.
           memory_valid: which of its tokens.
+          near: which tokens look at which; None is all at all.
         """
         body = functools.partial(
-            _layer, valid=valid, memory=memory, memory_valid=memory_valid, config=self.config, causal=self.causal
-        )
+            _layer, valid=valid, memory=memory, memory_valid=memory_valid, near=near, config=self.config,
+            causal=self.causal,
+        )  # fmt: skip
         if self.config.remat != "none":
             body = jax.checkpoint(body, policy=policy(self.config.remat))
         x, _ = jax.lax.scan(lambda y, p: (body(p, y), None), x, self.blocks, unroll=self.config.unroll)
@@ -122,9 +125,9 @@ class Stack(nn.Module):
         return layers.rms_norm(y, self.norm)[:, 0], {**cache, "key": key, "value": value}
 
 
-def _layer(p: Params, x, *, valid, memory, memory_valid, config: ModelConfig, causal: bool):
+def _layer(p: Params, x, *, valid, memory, memory_valid, near, config: ModelConfig, causal: bool):
     x = constrain(x)
-    x = x + layers.self_attention(p["attention"], x, valid, causal, config.attention)
+    x = x + layers.self_attention(p["attention"], x, valid, causal, config.attention, near)
     if memory is not None:
         rows, length = memory.shape[0], x.shape[1]
         y = rearrange(x, "(r k) t d -> r (k t) d", r=rows)  # rows that share a memory become one longer query
