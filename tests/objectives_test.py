@@ -252,7 +252,11 @@ def test_a_new_objective_is_one_registered_class(make_config, batch_at, tiny_sta
 @pytest.mark.slow
 def test_microbatches_give_the_loss_and_gradient_of_the_whole_batch(make_config, batch_at, tiny_state):
     changes = {
-        "objectives": {"fill": options("fill", drop=0.0), "caption": options("caption", captions=1)},
+        "objectives": {
+            "fill": options("fill", drop=0.0),
+            "contrast": options("contrast", chunk=2),
+            "caption": options("caption", captions=1),
+        },
         "optimizer.clip": 1e9,  # does nothing
     }
     found = {}

@@ -123,6 +123,12 @@ def place(batch: Any, mesh: Mesh, batch_size: int) -> Any:
     )
 
 
+def batch_devices() -> int:
+    """Devices over which the rows of a batch are split on the mesh in use; 1 without a mesh."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return int(np.prod([mesh.shape.get(axis, 1) for axis in BATCH]))
+
+
 def constrain(x: jax.Array, axis: int = 0) -> jax.Array:
     """Keeps dimension ``axis`` of an activation split as the batch is. Without a mesh it does nothing."""
     mesh = jax.sharding.get_abstract_mesh()

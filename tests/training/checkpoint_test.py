@@ -12,6 +12,7 @@ from xmjax import config as config_module
 from xmjax import sharding
 from xmjax.config import MeshConfig
 from xmjax.errors import UserError
+from xmjax.objectives import options
 from xmjax.training.checkpoint import FREE, Checkpoints, check_manifest, check_same, meta
 from xmjax.training.step import abstract_state, jit_init
 
@@ -138,8 +139,8 @@ def flat_fields(tree: dict, prefix: str = ""):
             yield f"{prefix}{key}", value
 
 
-def test_every_field_is_either_free_or_must_be_the_same(make_config):
-    config = make_config()
+def test_every_field_is_either_free_or_must_be_the_same(make_sound_config):
+    config = make_sound_config({"objectives": {name: options(name) for name in ("fill", "contrast", "sound")}})
     values = config_module.to_dict(config)
     checked = set()
     for field, value in flat_fields(values):

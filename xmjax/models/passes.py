@@ -20,14 +20,15 @@ class Passes:
     captions of a row next to each other.
     """
 
-    def __init__(self, model: Any, batch: Mapping[str, Array]):
+    def __init__(self, model: Any, batch: Mapping[str, Array], towers: Mapping[str, Array] | None = None):
         """Args:
         model: a `Crossmodal` bound to its parameters.
         batch: the stream's arrays: modality -> bytes, "masked" and "text" [B, C, L], and what objectives added.
+        towers: modality -> its vectors, where they are known.
         """
         self.model = model
         self.batch = batch
-        self._memo: dict[Any, Any] = {}
+        self._memo: dict[Any, Any] = {("tower", modality): x for modality, x in (towers or {}).items()}
 
     def _once(self, key: Any, compute: Any) -> Any:
         if key not in self._memo:

@@ -1,7 +1,7 @@
 """Pretraining tasks: one file each, a registered name, a weight and a schedule over steps."""
 
 from xmjax.objectives.answer import Answer
-from xmjax.objectives.base import OBJECTIVES, Objective, Options, features, make, options, total_loss
+from xmjax.objectives.base import OBJECTIVES, Objective, Options, features, make, options, total_loss, weighted_sum
 from xmjax.objectives.caption import Caption
 from xmjax.objectives.contrast import Contrast
 from xmjax.objectives.fill import Fill
@@ -30,4 +30,5 @@ __all__ = [
     "make",
     "options",
     "total_loss",
+    "weighted_sum",
 ]

@@ -63,6 +63,14 @@ class Objective:
         """
         return {}
 
+    @property
+    def towers(self) -> tuple[str, ...]:
+        """Modalities whose vectors (`Passes.tower`) are all that the loss computes of a batch; () of most losses.
+
+        Where a batch comes in microbatches, such a loss is still taken over all of it (`training.gradient`).
+        """
+        return ()
+
     def loss(self, passes: Passes, rng: Array) -> tuple[Float[Array, ""], Metrics]:
         """The loss over one batch and what to log of it."""
         raise NotImplementedError
@@ -128,15 +136,21 @@ def total_loss(
     Returns:
       The sum, and the metrics as "<objective>/<name>".
     """
-    passes = {stream: Passes(model, arrays) for stream, arrays in batch.items()}
+    return weighted_sum(objectives, {s: Passes(model, arrays) for s, arrays in batch.items()}, step, rng)
+
+
+def weighted_sum(
+    objectives: Mapping[str, Objective], passes: Mapping[str, Passes], step: Array, rng: Array
+) -> tuple[Float[Array, ""], Metrics]:
+    """`total_loss` of passes, by stream, of which some may have been computed before."""
     total, metrics = jnp.float32(0), {}
     for i, (name, objective) in enumerate(objectives.items()):
         loss, logged = objective.loss(passes[objective.options.stream], jax.random.fold_in(rng, i))
         total = total + weight(objective.options, step, objective.config.steps) * loss
         metrics |= {f"{name}/{key}": value for key, value in {"loss": loss, **logged}.items()}
-    for stream, arrays in batch.items():
-        if "text" in arrays:
-            metrics[f"data/{stream}/padding"] = jnp.mean(arrays["text"] == vocab.PAD, dtype=jnp.float32)
+    for stream, p in passes.items():
+        if "text" in p.batch:
+            metrics[f"data/{stream}/padding"] = jnp.mean(p.batch["text"] == vocab.PAD, dtype=jnp.float32)
     return total, metrics
 
 

@@ -1,16 +1,18 @@
 """Contrast: pooled vectors of what belongs together are near, of everything else in the batch far."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from einops import repeat
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Integer
 
+from xmjax import sharding
 from xmjax.config import Config
 from xmjax.errors import UserError
-from xmjax.objectives import base
+from xmjax.objectives import base, chunks
+from xmjax.objectives.chunks import Side, Totals
 from xmjax.training import flops
 
 LOSSES = ("infonce", "sigmoid", "ranking")
@@ -26,6 +28,8 @@ class Options(base.Options):
       variable: whether the margin of an image and another image's partner shrinks as the two images are alike.
       first: one modality.
       second: the other one.
+      chunk: records of the second modality that a device compares with its own of the first at a time; 0 compares the
+        whole batch at once, and holds the scores of all of its pairs. The loss is the same.
     """
 
     loss: str = "infonce"
@@ -33,6 +37,21 @@ class Options(base.Options):
     variable: bool = False
     first: str = "image"
     second: str = "text"
+    chunk: int = 0
+
+
+class Known(NamedTuple):
+    """What tells which rows of a modality belong to rows of another.
+
+    Attributes:
+      id: of each row's record.
+      captions: ids of the captions that a row has, where equal captions count; else none.
+      images: vectors of the records' images, without a gradient, where the margin varies with them.
+    """
+
+    id: Integer[Array, " R"]
+    captions: Integer[Array, "R C"]
+    images: Float[Array, "B E"] | None = None
 
 
 @base.OBJECTIVES.register("contrast")
@@ -44,7 +63,7 @@ class Contrast(base.Objective):
     def __init__(self, options, config):
         super().__init__(options, config)
         name = next((name for name, known in config.objectives.items() if known is options), "contrast")
-        field = f"config.objectives.{name}"
+        self._field = field = f"config.objectives.{name}"
         if options.loss not in LOSSES:
             raise UserError(f"{field}.loss={options.loss!r}: choose one of {', '.join(LOSSES)}")
         if options.margin < 0 or (options.loss == "ranking" and not options.margin):
@@ -53,32 +72,68 @@ class Contrast(base.Objective):
             raise UserError(f"{field}.margin={options.margin}: the sigmoid loss has none; choose infonce or ranking")
         if options.variable and (not options.margin or "image" not in (options.first, options.second)):
             raise UserError(f"{field}.variable=True needs a margin, and images on one side")
+        if options.chunk < 0 or (options.chunk and options.loss == "ranking"):
+            raise UserError(f"{field}.chunk={options.chunk}: give 0, or records for the losses infonce and sigmoid")
+
+    @property
+    def towers(self):
+        return self.options.first, self.options.second
 
     def flops(self, share):
         return encoded_flops(self.config, self.options, share)
 
     def loss(self, passes, rng):
-        o = self.options
-        first, second = passes.tower(o.first), passes.tower(o.second)
-        positive = positives(passes.batch, o.first, o.second)
+        o, scale = self.options, passes.model.scale()
+        first, second = self._side(passes, o.first, o.second), self._side(passes, o.second, o.first)
         if o.loss == "ranking":  # an image with several captions is an anchor of each
-            first, second, positive = squared(first, second, positive)
-        scores, scale = first @ second.T, passes.model.scale()
-        margins = self._margin(o.first, first, len(second)), self._margin(o.second, second, len(first))
-        if o.loss == "sigmoid":
-            loss = sigmoid_loss(scores, positive, scale, passes.model.bias)
-        elif o.loss == "ranking":
-            loss = ranking_loss(scores, positive, *margins)
+            x, y, positive = squared(first.vectors, second.vectors, belong(first.about, second.about))
+            scores = x @ y.T
+            loss = ranking_loss(scores, positive, *self._margins(first.about, second.about, scores.shape))
+            best = maxima(scores, positive)
         else:
-            loss = infonce_loss(scores, positive, scale, *margins)
-        best = jnp.argmax(scores, 1)
-        return loss, {"accuracy": jnp.mean(positive[jnp.arange(len(best)), best]), "scale": scale}
+            scalars = scale, passes.model.bias
+            if o.chunk:
+                parts = self._chunks(len(passes.batch["id"]))
+                rows, columns = chunks.compare(self._block, parts, first, second, scalars)
+            else:
+                rows, columns = self._block(first, second, scalars)
+            loss = sigmoid_of(rows) if o.loss == "sigmoid" else infonce_of(rows, columns)
+            best = rows.maxima
+        return loss, {"accuracy": jnp.mean(best[0] > best[1]), "scale": scale}
 
-    def _margin(self, modality: str, anchors: Float[Array, "R E"], columns: int) -> Float[Array, "R K"] | float:
-        """The margin of each anchor and each row of the other modality: a variable one for images as anchors only."""
-        if not self.options.variable or modality != "image":
-            return self.options.margin
-        return jnp.repeat(variable_margin(anchors, self.options.margin), columns // len(anchors), 1)
+    def _side(self, passes, modality: str, other: str) -> Side:
+        """Vectors of a modality, with what tells which rows of the other belong to them."""
+        images = jax.lax.stop_gradient(passes.tower("image")) if self.options.variable else None
+        return Side(passes.tower(modality), known(passes.batch, modality, other)._replace(images=images))
+
+    def _chunks(self, records: int) -> int:
+        """Into how many chunks the records of a device are divided."""
+        chunk, held = self.options.chunk, records // sharding.batch_devices()
+        if held > chunk and held % chunk:
+            raise UserError(
+                f"{self._field}.chunk={chunk} does not divide the {held} records of a device; give a divisor"
+            )
+        return max(1, held // chunk)
+
+    def _block(self, first: Side, second: Side, scalars: Any) -> tuple[Totals, Totals]:
+        """Totals of the rows and columns of a block of pairs."""
+        scores, positive = first.vectors @ second.vectors.T, belong(first.about, second.about)
+        if self.options.loss == "sigmoid":
+            rows, columns = sigmoid_totals(scores, positive, *scalars), Totals()
+        else:
+            margins = self._margins(first.about, second.about, scores.shape)
+            rows, columns = infonce_totals(scores, positive, scalars[0], *margins)
+        return rows._replace(maxima=maxima(scores, positive)), columns
+
+    def _margins(self, first: Known, second: Known, shape: tuple[int, ...]) -> tuple[Array | float, Array | float]:
+        """Margins from the rows' side and from the columns': a variable one for images as anchors only."""
+        o = self.options
+        if first.images is None or second.images is None:
+            return o.margin, o.margin
+        margins = variable_margin(first.images, o.margin, second.images)
+        margins = jnp.repeat(margins, shape[0] // len(margins), 0)
+        margins = jnp.repeat(margins, shape[1] // margins.shape[1], 1)
+        return margins if o.first == "image" else o.margin, margins.T if o.second == "image" else o.margin
 
 
 def encoded_flops(config: Config, options: Any, share: float) -> dict[str, float]:
@@ -96,17 +151,28 @@ def positives(batch, first: str, second: str) -> Bool[Array, "R K"]:
 
     Equal captions of different records count because each is true of both pictures.
     """
-    captions = batch["text"].shape[1] if "text" in (first, second) else 1
+    return belong(known(batch, first, second), known(batch, second, first))
 
-    def rows(modality: str, value: Array) -> Array:
-        return repeat(value, "b -> (b c)", c=captions if modality == "text" else 1)
 
-    same = rows(first, batch["id"])[:, None] == rows(second, batch["id"])[None, :]
-    if {first, second} == {"image", "text"}:
-        mine, all_captions = batch["caption_id"], batch["caption_id"].reshape(-1)
-        shared = jnp.any(mine[:, :, None] == all_captions[None, None, :], 1)
-        same |= shared if first == "image" else shared.T
-    return same
+def known(batch, modality: str, other: str) -> Known:
+    """What tells which rows of a modality belong to which rows of another."""
+    count = batch["text"].shape[1] if modality == "text" else 1
+    ids = repeat(batch["id"], "b -> (b c)", c=count)
+    if {modality, other} != {"image", "text"}:
+        return Known(ids, jnp.zeros((len(ids), 0), jnp.int32))
+    return Known(ids, batch["caption_id"].reshape(len(ids), -1))  # an image has all of its record's, a text one
+
+
+def belong(rows: Known, columns: Known) -> Bool[Array, "R K"]:
+    """Which rows and columns belong together."""
+    shared = rows.captions[:, None, :, None] == columns.captions[None, :, None, :]
+    return (rows.id[:, None] == columns.id[None, :]) | jnp.any(shared, (2, 3))
+
+
+def maxima(scores: Float[Array, "R K"], positive: Bool[Array, "R K"]) -> tuple[Float[Array, " R"], Float[Array, " R"]]:
+    """Each row's highest score, and that of what does not belong to it. Where they are equal the row is no hit."""
+    scores = jax.lax.stop_gradient(scores)
+    return jnp.max(scores, 1), jnp.max(jnp.where(positive, -jnp.inf, scores), 1)
 
 
 def infonce_loss(
@@ -125,14 +191,35 @@ def infonce_loss(
       margin: added to the scores of what does not belong together, from the rows' side.
       margin_back: the same from the columns' side.
     """
+    return infonce_of(*infonce_totals(scores, positive, scale, margin, margin_back))
 
-    def one_way(scores: Array, target: Array, margin: Array | float) -> Array:
-        share = target / jnp.sum(target, -1, keepdims=True)
-        logits = (scores + jnp.where(target > 0, 0, margin)) * scale
-        return jnp.mean(jnp.sum(-share * jax.nn.log_softmax(logits, -1), -1))
 
-    scores, target = scores.astype(jnp.float32), positive.astype(jnp.float32)
-    return (one_way(scores, target, margin) + one_way(scores.T, target.T, margin_back)) / 2
+def infonce_totals(
+    scores: Float[Array, "R K"],
+    positive: Bool[Array, "R K"],
+    scale: Float[Array, ""],
+    margin: Float[Array, "R K"] | float = 0.0,
+    margin_back: Float[Array, "K R"] | float = 0.0,
+) -> tuple[Totals, Totals]:
+    """What `infonce_of` needs of the rows and of the columns; the arguments are those of `infonce_loss`."""
+
+    def one_way(scores: Array, positive: Array, margin: Array | float) -> Totals:
+        logits = (scores + jnp.where(positive, 0, margin)) * scale
+        near = jnp.sum(jnp.where(positive, logits, 0), -1), jnp.sum(positive, -1, dtype=jnp.float32)
+        return Totals(logs=(jax.nn.logsumexp(logits, -1),), sums=near)
+
+    scores = scores.astype(jnp.float32)
+    return one_way(scores, positive, margin), one_way(scores.T, positive.T, margin_back)
+
+
+def infonce_of(rows: Totals, columns: Totals) -> Float[Array, ""]:
+    """The loss, by each row's logarithm of the sum of exponentials, sum of its positives' logits, and their number."""
+
+    def one_way(totals: Totals) -> Array:
+        (log,), (near, count) = totals.logs, totals.sums
+        return jnp.mean(log - near / count)
+
+    return (one_way(rows) + one_way(columns)) / 2
 
 
 def ranking_loss(
@@ -155,10 +242,13 @@ def ranking_loss(
     return one_way(scores, positive, margin) + one_way(scores.T, positive.T, margin_back)
 
 
-def variable_margin(anchors: Float[Array, "N E"], margin: float) -> Float[Array, "N N"]:
+def variable_margin(
+    anchors: Float[Array, "N E"], margin: float, others: Float[Array, "M E"] | None = None
+) -> Float[Array, "N M"]:
     """margin * sigmoid(-x_i . x_j), without a gradient (Kim and Yoon, 3.2): 0.27 to 0.73 of it for unit vectors."""
     anchors = jax.lax.stop_gradient(anchors)
-    return margin * jax.nn.sigmoid(-anchors @ anchors.T)
+    others = anchors if others is None else jax.lax.stop_gradient(others)
+    return margin * jax.nn.sigmoid(-anchors @ others.T)
 
 
 def squared(
@@ -178,5 +268,17 @@ def sigmoid_loss(
     scores: Float[Array, "R K"], positive: Bool[Array, "R K"], scale: Float[Array, ""], bias: Float[Array, ""]
 ) -> Float[Array, ""]:
     """Sum over all pairs of the binary cross-entropy, over the number of rows (Zhai et al. 2023)."""
+    return sigmoid_of(sigmoid_totals(scores, positive, scale, bias))
+
+
+def sigmoid_totals(
+    scores: Float[Array, "R K"], positive: Bool[Array, "R K"], scale: Float[Array, ""], bias: Float[Array, ""]
+) -> Totals:
+    """What `sigmoid_of` needs of the rows."""
     logits = scores.astype(jnp.float32) * scale + bias
-    return -jnp.sum(jax.nn.log_sigmoid(jnp.where(positive, logits, -logits))) / scores.shape[0]
+    return Totals(sums=(-jnp.sum(jax.nn.log_sigmoid(jnp.where(positive, logits, -logits)), -1),))
+
+
+def sigmoid_of(rows: Totals) -> Float[Array, ""]:
+    """The loss, by the sum of each row's cross-entropies."""
+    return jnp.mean(rows.sums[0])

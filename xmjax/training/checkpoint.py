@@ -21,7 +21,7 @@ from xmjax.scores import lower_is_better
 FREE = (
     "name", "log_every", "save_every", "keep", "wandb", "mesh", "evaluation", "data.root",
     "data.prefetch", "data.max_unreadable", "frame_audio.root", "frame_audio.prefetch", "frame_audio.max_unreadable",
-    "model.attention", "model.remat", "model.unroll",
+    "model.attention", "model.remat", "model.unroll", "objectives.contrast.chunk", "objectives.sound.chunk",
 )  # fmt: skip
 """Config fields that may differ between the parts of one run: they change how it runs, not what it computes."""
 

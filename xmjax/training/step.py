@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from einops import rearrange
 from flax import struct
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -16,8 +15,9 @@ from jaxtyping import Array, Bool, Float, Int
 from xmjax import sharding
 from xmjax.config import STREAMS, Config, GuardConfig
 from xmjax.models.crossmodal import Crossmodal
-from xmjax.objectives import Objective, total_loss
+from xmjax.objectives import Objective
 from xmjax.training import adapters, optimizer
+from xmjax.training.gradient import gradient
 
 Metrics = dict[str, Array]
 
@@ -140,11 +140,12 @@ def update(
     model = make_model(config)
     rng = jax.random.fold_in(jax.random.key(config.seed), state.step)
 
-    def loss_of(params: Any, batch: Any, rng: Array) -> tuple[Float[Array, ""], Metrics]:
-        used = adapters.effective(config.optimizer, params)
-        return total_loss(objectives, model.bind({"params": used}), batch, state.step, rng)
+    def bound(params: Any) -> Any:
+        return model.bind({"params": adapters.effective(config.optimizer, params)})
 
-    (loss, metrics), grads = _gradient(loss_of, state.params, batch, rng, config.optimizer.accumulate)
+    (loss, metrics), grads = gradient(
+        objectives, bound, state.params, batch, state.step, rng, config.optimizer.accumulate
+    )
     norm = optax.tree.norm(grads)
     changes = jnp.array([config.first_steps(name) for name in STREAMS])
     guard = state.guard.forget(jnp.any(state.step == changes))
@@ -164,23 +165,6 @@ def update(
         "guard/in_a_row": guard.in_a_row,
     }
     return State(state.step + 1, params, opt_state, ema, guard), metrics
-
-
-def _gradient(loss_of: Callable, params: Any, batch: Any, rng: Array, microbatches: int):
-    gradient = jax.value_and_grad(loss_of, has_aux=True)
-    if microbatches == 1:
-        return gradient(params, batch, rng)
-    # Interleaved rows: each microbatch stays spread over all devices.
-    parts = jax.tree.map(lambda x: sharding.constrain(rearrange(x, "(b m) ... -> m b ...", m=microbatches), 1), batch)
-
-    def body(total: Any, scanned: Any) -> tuple[Any, None]:
-        part, i = scanned
-        return jax.tree.map(jnp.add, total, gradient(params, part, jax.random.fold_in(rng, i))), None
-
-    first = jax.eval_shape(gradient, params, jax.tree.map(lambda x: x[0], parts), rng)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
-    total, _ = jax.lax.scan(body, zeros, (parts, jnp.arange(microbatches)))
-    return jax.tree.map(lambda x: x / microbatches, total)
 
 
 def jit_update(config: Config, objectives: Mapping[str, Objective], mesh: Mesh) -> Callable:
