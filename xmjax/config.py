@@ -232,8 +232,9 @@ class ModelConfig:
       width: of every token.
       heads: attention heads.
       mlp_ratio: hidden width of a layer's MLP over the width.
-      fusion: registered kind of fusion: "merged".
+      fusion: registered kind of fusion: "merged", "cross", "coattention" or "bottleneck" (see `models.fusion`).
       fusion_layers: layers in which modalities see each other; 0 is late fusion.
+      bottleneck: tokens that modalities share in fusion by "bottleneck".
       decoder_layers: layers of the byte decoder.
       embedding: width of the pooled vectors of the towers.
       association: whether the model tells which units of the other modality each unit of the text speaks of.
@@ -255,6 +256,7 @@ class ModelConfig:
     mlp_ratio: float = 4.0
     fusion: str = "merged"
     fusion_layers: int = 2
+    bottleneck: int = 4
     decoder_layers: int = 2
     embedding: int = 128
     association: bool = False

@@ -18,8 +18,8 @@ BATCH = ("data", "fsdp")
 RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     (r"(attention|cross)_(query|key|value)", (None, "fsdp", "tensor", None)),
     (r"(attention|cross)_out", (None, "tensor", None, "fsdp")),
-    (r"mlp_up", (None, "fsdp", "tensor")),
-    (r"mlp_down", (None, "tensor", "fsdp")),
+    (r"(cross_)?mlp_up", (None, "fsdp", "tensor")),
+    (r"(cross_)?mlp_down", (None, "tensor", "fsdp")),
     (r"ngram\d+", (None, "fsdp")),
     (r"(embedders|towers)_\w+/(kernel|value|hidden|out)", ("fsdp", None)),
 )

@@ -4,6 +4,7 @@ from typing import Any
 
 from xmjax.config import STREAMS, Config
 from xmjax.errors import UserError
+from xmjax.models.fusion import FUSIONS
 from xmjax.models.objects import METHODS
 from xmjax.training import adapters
 
@@ -31,7 +32,7 @@ def validate(config: Config) -> None:
         "guard.patience",
         "evaluation.samples", "evaluation.pool", "evaluation.batch_size", "evaluation.beams",
         "data.captions",
-        "model.width", "model.heads", "model.decoder_layers", "model.embedding", "model.unroll",
+        "model.width", "model.heads", "model.decoder_layers", "model.embedding", "model.unroll", "model.bottleneck",
         "model.image.patch", "model.image.size", "model.text.downsample", "model.text.max_bytes", "model.text.unit",
         "model.text.buckets", "model.image.table",
         "model.audio.window", "model.audio.hop", "model.audio.bands", "model.audio.patch",
@@ -48,7 +49,7 @@ def validate(config: Config) -> None:
     one_of("precision", config.precision, "auto", "float32", "bfloat16")
     one_of("model.attention", model.attention, "auto", "xla", "cudnn")
     one_of("model.remat", model.remat, "none", "full", "dots")
-    one_of("model.fusion", model.fusion, "merged")
+    one_of("model.fusion", model.fusion, *FUSIONS.items)
     one_of("model.text.unit_of", model.text.unit_of, "characters", "bytes")
     check(not model.unmasking or model.text.embedder in ("bytes", "ngram"), "model.unmasking", True,
           "needs tokens of a fixed number of bytes: model.text.embedder bytes or ngram")  # fmt: skip
@@ -139,6 +140,12 @@ def validate(config: Config) -> None:
             f"model.{modality}.unimodal_layers",
             side.unimodal_layers,
             "there is no layer at all; raise it or model.fusion_layers",
+        )
+        check(
+            side.unimodal_layers or modality == "text" or model.fusion != "cross" or side.embedder in NETWORKS,
+            f"model.{modality}.unimodal_layers",
+            side.unimodal_layers,
+            "with model.fusion='cross' only text has layers there; raise it",
         )
         known = ", ".join(NETWORKS)
         check(not side.weights or side.embedder in NETWORKS, f"model.{modality}.weights", side.weights,

@@ -10,7 +10,7 @@ from einops import repeat
 
 from xmjax.config import ModelConfig
 from xmjax.models import layers
-from xmjax.models.stack import Stack
+from xmjax.models.stack import READING, Stack
 
 CONFIG = ModelConfig(width=16, heads=2, mlp_ratio=2.0, attention="xla")
 DEPTH = 3
@@ -29,7 +29,7 @@ def inputs():
 @pytest.fixture(scope="module")
 def params(inputs):
     """Parameters of a causal stack with cross-attention; norms are no zeros either."""
-    made = jax.jit(Stack(CONFIG, DEPTH, cross=True, causal=True).init)(jax.random.key(0), *inputs)
+    made = jax.jit(Stack(CONFIG, DEPTH, READING, causal=True).init)(jax.random.key(0), *inputs)
     keys = jax.random.split(jax.random.key(1), len(jax.tree.leaves(made)))
     leaves, structure = jax.tree.flatten(made)
     return jax.tree.unflatten(
@@ -38,7 +38,7 @@ def params(inputs):
 
 
 def full(config=CONFIG, causal=True):
-    return jax.jit(Stack(config, DEPTH, cross=True, causal=causal).apply)
+    return jax.jit(Stack(config, DEPTH, READING, causal=causal).apply)
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -64,7 +64,7 @@ def test_unrolling_and_rematerialisation_change_nothing(params, inputs):
     found = {}
     for remat, unroll in (("none", 1), ("full", 1), ("dots", 3)):
         config = dataclasses.replace(CONFIG, remat=remat, unroll=unroll)
-        apply = Stack(config, DEPTH, cross=True, causal=True).apply
+        apply = Stack(config, DEPTH, READING, causal=True).apply
         found[remat, unroll] = jax.jit(jax.value_and_grad(lambda p, apply=apply: jnp.mean(apply(p, *inputs) ** 3)))(
             params
         )
@@ -79,7 +79,7 @@ def test_unrolling_and_rematerialisation_change_nothing(params, inputs):
 def test_rematerialisation_is_asked_for(params, inputs):
     counts = {}
     for remat in ("none", "full", "dots"):
-        apply = Stack(dataclasses.replace(CONFIG, remat=remat), DEPTH, cross=True, causal=True).apply
+        apply = Stack(dataclasses.replace(CONFIG, remat=remat), DEPTH, READING, causal=True).apply
         counts[remat] = str(jax.make_jaxpr(jax.grad(lambda p, apply=apply: jnp.mean(apply(p, *inputs))))(params)).count(
             "dot_general"
         )
@@ -118,7 +118,7 @@ def test_causal_tokens_do_not_see_what_follows(params, inputs):
 def test_a_step_with_the_cache_equals_the_full_call(params, inputs):
     x, _, memory, memory_valid = inputs
     expected = np.asarray(full()(params, x, None, memory, memory_valid))
-    stack = Stack(CONFIG, DEPTH, cross=True, causal=True)
+    stack = Stack(CONFIG, DEPTH, READING, causal=True)
     cache = jax.jit(lambda p, m: stack.apply(p, m, 2, 7, method="start"))(params, memory)  # longer than what is written
     step = jax.jit(lambda p, *a: stack.apply(p, *a, method="step"))
     for i in range(x.shape[1]):

@@ -63,9 +63,15 @@ def test_encoding_equals_the_compilers_count(make_config, abstract_batch, modali
     assert 2 * flops.encode(config.model, modality) == pytest.approx(found, rel=0.05)
 
 
-@pytest.mark.parametrize("name", ["fill", "caption", "contrast", "all"])
-def test_an_objective_equals_the_compilers_count(make_config, abstract_batch, name):
-    config = make_config(CHANGES)
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        *((name, {}) for name in ("fill", "caption", "contrast", "all")),
+        *(("fill", {"model.fusion": fusion}) for fusion in ("cross", "coattention", "bottleneck")),
+    ],
+)
+def test_an_objective_equals_the_compilers_count(make_config, abstract_batch, name, changes):
+    config = make_config(CHANGES | changes)
     objectives = make(config)
     if name != "all":
         objectives = {name: objectives[name]}

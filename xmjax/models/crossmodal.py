@@ -1,6 +1,5 @@
 """The crossmodal model: embedders, unimodal layers, fusion, towers and the byte decoder."""
 
-import itertools
 import math
 from collections.abc import Mapping
 
@@ -15,11 +14,12 @@ from xmjax.config import ModelConfig
 from xmjax.errors import UserError
 from xmjax.models.association import Associate, Association
 from xmjax.models.embedders import Tokens, embedder
+from xmjax.models.fusion import fusion
 from xmjax.models.layers import linear, rms_norm, sincos, unit
 from xmjax.models.library import Library
 from xmjax.models.objects import Objects, Reduce, inside, pooled
 from xmjax.models.regions import Regions
-from xmjax.models.stack import Cache, Stack
+from xmjax.models.stack import READING, Cache, Stack
 
 MAX_LOG_SCALE = math.log(100)
 """Logarithm of 100, the largest scale of similarities (Radford et al. 2021)."""
@@ -45,7 +45,7 @@ class Crossmodal(nn.Module):
         self.unimodal = {m: Stack(c, o.unimodal_layers) for m, o in c.modalities.items() if o.unimodal_layers}
         self.reduce = {m: Reduce(c, o.reduce, o.keep) for m, o in c.modalities.items() if getattr(o, "reduce", "")}
         self.places = {m: Place(c) for m in self.unimodal}
-        self.fusion = Stack(c, c.fusion_layers) if c.fusion_layers else None
+        self.fusion = fusion(c) if c.fusion_layers else None
         self.modality = {m: self.param(f"modality_{m}", normal(0.5), (c.width,)) for m in c.modalities}
         self.absent = {m: self.param(f"absent_{m}", normal(0.5), (c.width,)) for m in c.modalities}
         self.association = Associate(c) if c.association else None
@@ -174,25 +174,22 @@ class Crossmodal(nn.Module):
         if self.fusion is None:
             return dict(tokens), None
         rows = next(iter(tokens.values())).vectors.shape[0]
-        parts, valid, order = [], [], []
+        parts, valid = {}, {}
         for m in self.config.modalities:
+            found = [(tokens[m].vectors, tokens[m].valid)] if m in tokens else []
             if m not in tokens or m in absent:
                 missing = absent[m] if m in tokens else jnp.ones(rows, bool)
-                parts.append(jnp.broadcast_to(self.absent[m].astype(self.dtype), (rows, 1, self.config.width)))
-                valid.append(missing[:, None])
-                order.append(None)
-            if m in tokens:
-                parts.append(tokens[m].vectors)
-                valid.append(tokens[m].valid)
-                order.append(m)
-        if identified:
-            parts.append(jnp.broadcast_to(self.identifier.astype(self.dtype), (rows, 1, self.config.width)))
-            valid.append(jnp.ones((rows, 1), bool))
-        x = self.fusion(jnp.concatenate(parts, 1), jnp.concatenate(valid, 1))
-        ends = list(itertools.accumulate(part.shape[1] for part in parts))
-        pieces = jnp.split(x, ends[:-1], axis=1)
-        fused = {m: tokens[m]._replace(vectors=p) for m, p in zip(order, pieces, strict=False) if m is not None}
-        return fused, pieces[-1][:, 0] if identified else None
+                found.append((self._spread(self.absent[m], rows), missing[:, None]))
+            if m == "text" and identified:
+                found.append((self._spread(self.identifier, rows), jnp.ones((rows, 1), bool)))
+            parts[m], valid[m] = (jnp.concatenate(x, 1) for x in zip(*found, strict=True))
+        x = self.fusion(parts, valid)
+        fused = {m: t._replace(vectors=x[m][:, : t.vectors.shape[1]]) for m, t in tokens.items()}
+        return fused, x["text"][:, -1] if identified else None
+
+    def _spread(self, vector: Float[Array, " D"], rows: int) -> Float[Array, "B 1 D"]:
+        """A learned vector as one token of every row."""
+        return jnp.broadcast_to(vector.astype(self.dtype), (rows, 1, self.config.width))
 
     def alone(self, modality: str, tokens: Tokens) -> Tokens:
         """What stands for one modality by itself: its own layers, or the fusion layers where it has none."""
@@ -335,7 +332,7 @@ class Decoder(nn.Module):
     def setup(self):
         c = self.config
         self.table = self.param("table", nn.initializers.normal(1.0), (vocab.SIZE, c.width))
-        self.stack = Stack(c, c.decoder_layers, cross=True, causal=True)
+        self.stack = Stack(c, c.decoder_layers, READING, causal=True)
         self.memory_norm = self.param("memory_norm", nn.initializers.zeros, (c.width,))
         self.head = self.param("head", nn.initializers.normal(c.width**-0.5), (c.width, vocab.SIZE))
         self.positions = sincos(self.max_length, c.width)

@@ -1,6 +1,7 @@
 """A stack of transformer layers: parameters with a leading layer axis, applied by a scan."""
 
-import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,15 +22,28 @@ def policy(remat: str):
     return jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
 
 
+SELF = ("attention", "mlp")
+"""A layer that looks at its own tokens."""
+READING = ("attention", "cross", "mlp")
+"""A layer that also looks at a memory."""
+
+
 class Stack(nn.Module):
-    """``depth`` pre-norm layers of self-attention, cross-attention (if ``cross``) and MLP, and a final norm.
+    """``depth`` pre-norm layers and a final norm.
 
     Compile time does not grow with depth: the layers' parameters are stacked and scanned over.
+
+    Attributes:
+      config: sizes.
+      depth: layers.
+      order: what a layer does, each with parameters of its own: "attention" (to the own tokens), "cross" (attention to
+        a memory), "mlp", and "cross_mlp" for a second one.
+      causal: whether tokens see only what stands before them.
     """
 
     config: ModelConfig
     depth: int
-    cross: bool = False
+    order: tuple[str, ...] = SELF
     causal: bool = False
 
     def setup(self):
@@ -50,15 +64,16 @@ class Stack(nn.Module):
                 "out": stacked(scope, "out", (n, h, c.width), c.width, residual),
             }
 
-        blocks: dict[str, Params] = {"attention": attention("attention")}
-        if self.cross:
-            blocks["cross"] = attention("cross")
-        blocks["mlp"] = {
-            "norm": stacked("mlp", "norm", (c.width,), 0),
-            "up": stacked("mlp", "up", (c.width, hidden), c.width),
-            "down": stacked("mlp", "down", (hidden, c.width), hidden, residual),
+        def mlp(scope: str) -> Params:
+            return {
+                "norm": stacked(scope, "norm", (c.width,), 0),
+                "up": stacked(scope, "up", (c.width, hidden), c.width),
+                "down": stacked(scope, "down", (hidden, c.width), hidden, residual),
+            }
+
+        self.blocks: dict[str, Params] = {
+            scope: mlp(scope) if scope.endswith("mlp") else attention(scope) for scope in self.order
         }
-        self.blocks = blocks
         self.norm = self.param("norm", nn.initializers.zeros, (c.width,))
 
     def __call__(
@@ -78,14 +93,35 @@ class Stack(nn.Module):
           memory_valid: which of its tokens.
           near: which tokens look at which; None is all at all.
         """
-        body = functools.partial(
-            _layer, valid=valid, memory=memory, memory_valid=memory_valid, near=near, config=self.config,
-            causal=self.causal,
-        )  # fmt: skip
-        if self.config.remat != "none":
-            body = jax.checkpoint(body, policy=policy(self.config.remat))
-        x, _ = jax.lax.scan(lambda y, p: (body(p, y), None), x, self.blocks, unroll=self.config.unroll)
-        return layers.rms_norm(x, self.norm)
+
+        def body(x: Array, p: Mapping[str, Params]) -> Array:
+            return self.layer(p, x, valid, memory, memory_valid, near)
+
+        return layers.rms_norm(scanned(self.config, body, x, self.blocks), self.norm)
+
+    def layer(
+        self,
+        p: Mapping[str, Params],
+        x: Float[Array, "B T D"],
+        valid: Bool[Array, "B T"] | None,
+        memory: Float[Array, "R M D"] | None = None,
+        memory_valid: Bool[Array, "R M"] | None = None,
+        near: Bool[Array, "T T"] | None = None,
+    ) -> Float[Array, "B T D"]:
+        """One layer with the parameters ``p``, those of ``blocks`` without their first axis."""
+        x = constrain(x)
+        for scope in self.order:
+            if scope == "attention":
+                x = x + layers.self_attention(p[scope], x, valid, self.causal, self.config.attention, near)
+            elif scope == "cross":
+                assert memory is not None
+                # Rows that share a memory become one longer query.
+                y = rearrange(x, "(r k) t d -> r (k t) d", r=memory.shape[0])
+                y = layers.cross_attention(p[scope], y, memory, memory_valid, self.config.attention)
+                x = x + rearrange(y, "r (k t) d -> (r k) t d", t=x.shape[1])
+            else:
+                x = x + layers.mlp(p[scope], x)
+        return x
 
     def start(self, memory: Float[Array, "B M D"], rows: int, length: int) -> Cache:
         """An empty key-value cache for ``length`` tokens of ``rows`` rows a memory."""
@@ -125,12 +161,16 @@ class Stack(nn.Module):
         return layers.rms_norm(y, self.norm)[:, 0], {**cache, "key": key, "value": value}
 
 
-def _layer(p: Params, x, *, valid, memory, memory_valid, near, config: ModelConfig, causal: bool):
-    x = constrain(x)
-    x = x + layers.self_attention(p["attention"], x, valid, causal, config.attention, near)
-    if memory is not None:
-        rows, length = memory.shape[0], x.shape[1]
-        y = rearrange(x, "(r k) t d -> r (k t) d", r=rows)  # rows that share a memory become one longer query
-        y = layers.cross_attention(p["cross"], y, memory, memory_valid, config.attention)
-        x = x + rearrange(y, "r (k t) d -> (r k) t d", t=length)
-    return x + layers.mlp(p["mlp"], x)
+def scanned(config: ModelConfig, layer: Callable[[Any, Any], Any], x: Any, blocks: Any) -> Any:
+    """``x`` after all layers.
+
+    Args:
+      config: tells what the backward pass computes again, and how much of the loop is unrolled.
+      layer: from ``x`` and one layer's parameters to the next ``x``; of any tree.
+      x: what enters.
+      blocks: parameters, with a leading axis of layers.
+    """
+    if config.remat != "none":
+        layer = jax.checkpoint(layer, policy=policy(config.remat))
+    x, _ = jax.lax.scan(lambda y, p: (layer(y, p), None), x, blocks, unroll=config.unroll)
+    return x

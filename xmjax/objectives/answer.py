@@ -54,7 +54,7 @@ class Answer(base.Objective):
         return {
             f"encode/{o.modality}": flops.encode(model, o.modality),
             "question": o.questions * flops.encode(model, "text", share),
-            "fuse/question": o.questions * flops.stack(model, model.fusion_layers, other + text + 1),
+            "fuse/question": o.questions * flops.fuse(model, {o.modality: other, "text": text + 1}),
             "answer": o.questions * flops.decoder(model, o.max_answer_bytes + 1, other + text, 1),
         }
 

@@ -109,7 +109,7 @@ class Fill(base.Objective):
         return {
             f"encode/{self.options.modality}": flops.encode(model, self.options.modality),
             "masked": captions * flops.encode(model, "text", share),
-            "fuse": captions * flops.stack(model, model.fusion_layers, other + text + 1),
+            "fuse": captions * flops.fuse(model, {self.options.modality: other, "text": text + 1}),
             "fill": captions * flops.decoder(model, self.options.max_span_bytes + 1, other + text, self.options.spans),
         }
 

@@ -55,7 +55,7 @@ class MaskPredict(base.Objective):
         return {
             f"encode/{o.modality}": flops.encode(model, o.modality),
             "canvas": flops.encode(model, "text"),
-            "mask_predict": flops.stack(model, model.fusion_layers, other + text) + head,
+            "mask_predict": flops.fuse(model, {o.modality: other, "text": text}) + head,
         }
 
     def loss(self, passes, rng):

@@ -57,9 +57,9 @@ class Match(base.Objective):
     def flops(self, share):
         o, model = self.options, self.config.model
         other = model.regions.count or flops.kept(model, o.modality)
-        length = other + flops.tokens(model, "text") * share + 1
+        text = flops.tokens(model, "text") * share + 1  # and the identifier
         return contrast.encoded_flops(self.config, contrast.Options(first=o.modality), share) | {
-            "match": 3 * flops.stack(model, model.fusion_layers, length)
+            "match": 3 * flops.fuse(model, {o.modality: other, "text": text})
         }
 
     def loss(self, passes, rng):

@@ -87,7 +87,7 @@ class Regions(base.Objective):
         return {
             "erased": flops.encode(model, "image"),
             "masked_caption": flops.encode(model, "text", share),
-            "fuse/regions": flops.stack(model, model.fusion_layers, count + text + 1),
+            "fuse/regions": flops.fuse(model, {"image": count, "text": text + 1}),
             "labels": count * flops.decoder(model, o.max_label_bytes + 1, 1, 1),
             "caption_spans": flops.decoder(model, o.max_span_bytes + 1, count + text, o.spans),
         }

@@ -124,7 +124,7 @@ class Sense(base.Objective):
         return {
             f"encode/{o.modality}": flops.encode(model, o.modality),
             "marked": flops.encode(model, "text", share) / o.every,
-            "fuse/marked": flops.stack(model, model.fusion_layers, other + text + 1) / o.every,
+            "fuse/marked": flops.fuse(model, {o.modality: other, "text": text + 1}) / o.every,
             "sense": flops.decoder(model, o.max_gloss_bytes + 1, memory, 1) / o.every,
         }
 

@@ -22,6 +22,7 @@ TOWERS = ("embedders_", "unimodal_", "places_", "modality_")
 _MATRICES = {
     "attention_query": 2, "attention_key": 2, "attention_value": 2, "attention_out": 3,
     "cross_query": 2, "cross_key": 2, "cross_value": 2, "cross_out": 3, "mlp_up": 2, "mlp_down": 2,
+    "cross_mlp_up": 2, "cross_mlp_down": 2,
 }  # fmt: skip
 """Matrices of a stack of layers, and how many of their axes come before what they put out, the layer's included."""
 

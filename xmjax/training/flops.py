@@ -37,6 +37,22 @@ def stack(config: ModelConfig, depth: int, length: float, memory: float = 0.0, r
     return 2 * depth * total
 
 
+def fuse(config: ModelConfig, lengths: Mapping[str, float]) -> float:
+    """Forward pass of the fusion layers over one row; modalities without tokens in ``lengths`` are one absent token."""
+    lengths = {m: lengths.get(m, 1.0) for m in config.modalities}
+    depth, whole, text = config.fusion_layers, sum(lengths.values()), lengths["text"]
+    if config.fusion == "merged":
+        return stack(config, depth, whole)
+    if config.fusion == "cross":
+        return stack(config, depth, text, whole - text)
+    if config.fusion == "bottleneck":
+        return sum(stack(config, depth, length + config.bottleneck) for length in lengths.values())
+    if config.fusion == "coattention":
+        second_mlp = 4 * depth * whole * config.width * config.width * config.mlp_ratio
+        return second_mlp + sum(stack(config, depth, length, whole - length) for length in lengths.values())
+    return 0.0  # not counted
+
+
 def decoder(config: ModelConfig, length: float, memory: float, rows: float) -> float:
     """Forward pass of the decoder with its byte head."""
     return stack(config, config.decoder_layers, length, memory, rows) + 2 * rows * length * config.width * vocab.SIZE
