@@ -189,7 +189,7 @@ def test_a_sentinel_hides_the_word(make_config, apply_model, tiny_params, tiny_c
     def forward(model, batch, sequences):
         other, ids = Passes(model, batch).repeated("image", 2), batch["masked"].reshape(4, -1)
         text, absent = model.encode("text", ids), jnp.zeros(4, bool)
-        memory, valid = masked_memory(model, "image", other, ids, text, absent)
+        memory, valid = masked_memory(model, {"image": other}, ids, text, {"image": absent})
         return memory, valid, model.decode(sequences[..., :-1], memory, valid)
 
     run = apply_model(tiny_config, forward)

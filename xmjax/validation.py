@@ -142,7 +142,7 @@ def validate(config: Config) -> None:
             "there is no layer at all; raise it or model.fusion_layers",
         )
         check(
-            side.unimodal_layers or modality == "text" or model.fusion != "cross" or side.embedder in NETWORKS,
+            side.unimodal_layers >= 1 or modality == "text" or model.fusion != "cross" or side.embedder in NETWORKS,
             f"model.{modality}.unimodal_layers",
             side.unimodal_layers,
             "with model.fusion='cross' only text has layers there; raise it",

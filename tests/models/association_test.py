@@ -23,7 +23,7 @@ def pointing(make_config):
     def read(params, image, ids, absent, kind):
         bound = model.bind({"params": params})
         other, text = bound.encode("image", image), bound.encode("text", ids)
-        memory, valid = masked_memory(bound, "image", other, ids, text, absent, 2, kind)
+        memory, valid = masked_memory(bound, {"image": other}, ids, text, {"image": absent}, 2, kind)
         fused = bound.fuse({"image": other, "text": text}, {"image": absent})
         return memory, valid, bound.associate(fused["text"], fused["image"]), other.vectors
 

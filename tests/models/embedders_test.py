@@ -14,8 +14,9 @@ from xmjax.config import AudioConfig, ImageConfig, ModelConfig, TextConfig
 from xmjax.data.pipeline import Batches, open_streams
 from xmjax.data.source import Record
 from xmjax.data.sources import SOURCES
-from xmjax.models.embedders import EMBEDDERS, Tokens, embedder, hash_ngrams, lean, unit_of_bytes
+from xmjax.models.embedders import EMBEDDERS, Tokens, hash_ngrams, lean, unit_of_bytes
 from xmjax.models.layers import sincos
+from xmjax.models.signals import embedder
 from xmjax.objectives import features, make, options
 from xmjax.training import flops
 from xmjax.training.step import init, update

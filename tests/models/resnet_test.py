@@ -9,7 +9,8 @@ import pytest
 
 from xmjax.config import AudioConfig, ImageConfig, ModelConfig
 from xmjax.models import resnet
-from xmjax.models.embedders import embedder, lean
+from xmjax.models.embedders import lean
+from xmjax.models.signals import embedder
 
 STEM = 8
 

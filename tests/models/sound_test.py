@@ -10,7 +10,7 @@ import scipy.signal
 
 from xmjax.config import AudioConfig, ModelConfig
 from xmjax.models import sound
-from xmjax.models.embedders import embedder
+from xmjax.models.signals import embedder
 
 AUDIO = AudioConfig("mel", seconds=0.2, window=400, hop=160, bands=16, patch=4)
 CONFIG = ModelConfig(width=16, heads=2, audio=AUDIO)

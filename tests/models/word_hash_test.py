@@ -9,7 +9,7 @@ from xmjax import vocab
 from xmjax.config import ModelConfig, TextConfig
 from xmjax.data.arrays import text_ids
 from xmjax.data.playroom import Playroom
-from xmjax.models.embedders import embedder
+from xmjax.models.signals import embedder
 from xmjax.models.word_hash import STOPWORDS, hash_word, kept_words, one_word
 
 LENGTH = 96

@@ -12,7 +12,7 @@ import pytest
 from xmjax.config import AudioConfig, ImageConfig, ModelConfig, TextConfig
 from xmjax.errors import UserError
 from xmjax.models import resnet
-from xmjax.models.embedders import embedder
+from xmjax.models.signals import embedder
 from xmjax.models.word_hash import hash_word
 from xmjax.training import weights
 

@@ -21,7 +21,7 @@ def open_source(config: Config, options: DataConfig, split: str) -> Source:
 
 @SOURCES.register("playroom")
 def _playroom(config: Config, options: DataConfig, split: str) -> Source:
-    from xmjax.data.playroom import KINDS_OF_QUESTIONS, LANGUAGES, Playroom
+    from xmjax.data.playroom import KINDS_OF_QUESTIONS, LANGUAGES, SIGNALS, Playroom
 
     languages = options.languages or LANGUAGES
     try:
@@ -35,6 +35,7 @@ def _playroom(config: Config, options: DataConfig, split: str) -> Source:
             kinds_of_questions=options.questions or KINDS_OF_QUESTIONS,
             questions_per_record=len(languages) if "answer" in config.objectives and not options.sound else 0,
             seconds=config.model.audio.seconds if options.sound else 0.0,
+            further=[m for m in config.model.others if m in SIGNALS],
         )
     except ValueError as error:
         raise UserError(f"config.data: {error}") from None

@@ -5,6 +5,7 @@ from xmjax.evaluation.arithmetic import ArithmeticEvaluator, ComposeEvaluator
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.caption import CaptionEvaluator
 from xmjax.evaluation.dictionary import DictionaryEvaluator
+from xmjax.evaluation.emergent import EmergentEvaluator
 from xmjax.evaluation.entities import EntitiesEvaluator
 from xmjax.evaluation.fill import FillEvaluator
 from xmjax.evaluation.finetune import FinetuneEvaluator
@@ -17,6 +18,7 @@ from xmjax.evaluation.pointing import PointingEvaluator
 from xmjax.evaluation.retrieval import RetrievalEvaluator
 from xmjax.evaluation.sense import SenseEvaluator
 from xmjax.evaluation.sound import SoundEvaluator
+from xmjax.evaluation.subsets import SubsetsEvaluator
 from xmjax.evaluation.tags import TagsEvaluator
 from xmjax.evaluation.zero_shot import ZeroShotEvaluator
 
@@ -27,6 +29,7 @@ __all__ = [
     "CaptionEvaluator",
     "ComposeEvaluator",
     "DictionaryEvaluator",
+    "EmergentEvaluator",
     "EntitiesEvaluator",
     "Evaluator",
     "FillEvaluator",
@@ -42,6 +45,7 @@ __all__ = [
     "RetrievalEvaluator",
     "SenseEvaluator",
     "SoundEvaluator",
+    "SubsetsEvaluator",
     "TagsEvaluator",
     "ZeroShotEvaluator",
 ]

@@ -1,6 +1,6 @@
 """Fill: which of all words of a class stands in the place of a masked one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -126,7 +126,7 @@ def read_masked(model: Any, image: Array, masked: Array, absent: Array, associat
       association: the only way from picture to word, "" for all there are.
     """
     other, text = model.reduced("image", model.encode("image", image)), model.encode("text", masked)
-    return masked_memory(model, "image", other, masked, text, absent, association=association)
+    return masked_memory(model, {"image": other}, masked, text, {"image": absent}, association=association)
 
 
 def score_candidates(
@@ -138,15 +138,20 @@ def score_candidates(
       sequences: what the decoder would write for each, such as `candidate_sequences` gives.
     """
     other = model.reduced("image", model.encode("image", image))
-    return score_masked(model, other, masked, sequences, absent, association)
+    return score_masked(model, {"image": other}, masked, sequences, {"image": absent}, association)
 
 
 def score_masked(
-    model: Any, other: Tokens, masked: Array, sequences: Array, absent: Array, association: str = ""
+    model: Any,
+    others: Mapping[str, Tokens],
+    masked: Array,
+    sequences: Array,
+    absent: Mapping[str, Array],
+    association: str = "",
 ) -> Array:
-    """`score_candidates` where the picture is given as the tokens that are fused (`Crossmodal.reduced`)."""
+    """`score_candidates` for the tokens of any modalities that are fused (`Crossmodal.reduced`)."""
     text = model.encode("text", masked)
-    memory, valid = masked_memory(model, "image", other, masked, text, absent, association=association)
+    memory, valid = masked_memory(model, others, masked, text, absent, association=association)
     nats, count = decoded_nats(model, sequences, memory, valid)
     return jnp.where(count > 0, nats, jnp.inf)  # candidates that only fill up the row never win
 

@@ -50,7 +50,9 @@ class ReductionEvaluator(FillEvaluator):
         def score(model, image, masked, sequences, absent):
             tokens = model.encode("image", image)
             reduced = pooled(tokens, group(tokens, method, keep)).tokens if method else tokens
-            return score_masked(model, reduced, masked, sequences, absent, association_of(self.config))
+            return score_masked(
+                model, {"image": reduced}, masked, sequences, {"image": absent}, association_of(self.config)
+            )
 
         return self.compiled(score)
 

@@ -13,12 +13,13 @@ from xmjax import vocab
 from xmjax.config import ModelConfig
 from xmjax.errors import UserError
 from xmjax.models.association import Associate, Association
-from xmjax.models.embedders import Tokens, embedder
+from xmjax.models.embedders import Tokens
 from xmjax.models.fusion import fusion
 from xmjax.models.layers import linear, rms_norm, sincos, unit
 from xmjax.models.library import Library
 from xmjax.models.objects import Objects, Reduce, inside, pooled
 from xmjax.models.regions import Regions
+from xmjax.models.signals import embedder
 from xmjax.models.stack import READING, Cache, Stack
 
 MAX_LOG_SCALE = math.log(100)

@@ -4,7 +4,7 @@ A new modality or front end is one registered class, entered as "<modality>/<nam
 ``dtype`` (of matrix products): ``__call__(bytes) -> Tokens``, and ``example(config)``, one row of its input.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,16 +39,13 @@ class Tokens(NamedTuple):
 EMBEDDERS: Registry[type[nn.Module]] = Registry("embedder")
 
 
-def embedder(modality: str, name: str) -> type[nn.Module]:
-    """The class registered for a modality's front end."""
-    return EMBEDDERS[f"{modality}/{name}"]
-
-
-def _normal(std: float):
+def normal(std: float):
+    """Initialiser of parameters drawn from a normal distribution."""
     return nn.initializers.normal(std)
 
 
-def _byte_spans(batch: int, tokens: int, stride: int) -> Float[Array, "B T 2"]:
+def byte_spans(batch: int, tokens: int, stride: int) -> Float[Array, "B T 2"]:
+    """Spans of tokens of ``stride`` bytes each."""
     start = jnp.arange(tokens, dtype=jnp.float32) * stride
     return jnp.broadcast_to(jnp.stack([start, start + stride], -1), (batch, tokens, 2))
 
@@ -72,10 +69,10 @@ class ByteText(Text):
     @nn.compact
     def __call__(self, text: Integer[Array, "B L"]) -> Tokens:
         width, length = self.config.width, text.shape[1]
-        table = self.param("table", _normal(1.0), (vocab.SIZE, width))
+        table = self.param("table", normal(1.0), (vocab.SIZE, width))
         position = self.param("position", lambda key, shape: sincos(*shape), (length, width))
         x = table[text] + position
-        return Tokens(x, text != vocab.PAD, _byte_spans(text.shape[0], length, 1))
+        return Tokens(x, text != vocab.PAD, byte_spans(text.shape[0], length, 1))
 
 
 @EMBEDDERS.register("text/ngram")
@@ -90,9 +87,9 @@ class NgramText(Text):
     def __call__(self, text: Integer[Array, "B L"]) -> Tokens:
         c = self.config
         text = text.astype(jnp.int32)
-        x = self.param("table", _normal(1.0), (vocab.SIZE, c.width))[text]
+        x = self.param("table", normal(1.0), (vocab.SIZE, c.width))[text]
         for n in c.text.ngrams:
-            table = self.param(f"ngram{n}", _normal(0.5), (c.text.buckets, c.width))
+            table = self.param(f"ngram{n}", normal(0.5), (c.text.buckets, c.width))
             x = x + table[hash_ngrams(text, n, c.text.buckets)]
         valid = text != vocab.PAD
         x = jnp.where(valid[..., None], x, 0).astype(self.dtype)
@@ -102,12 +99,12 @@ class NgramText(Text):
         x = jnp.pad(x, ((0, 0), (side, side), (0, 0)))
         windows = jnp.stack([x[:, i : i + text.shape[1] : stride] for i in range(stride + 2 * side)], axis=2)
         kernel = self.param(
-            "kernel", _normal((windows.shape[2] * c.width) ** -0.5), (windows.shape[2] * c.width, c.width)
+            "kernel", normal((windows.shape[2] * c.width) ** -0.5), (windows.shape[2] * c.width, c.width)
         )
         x = linear(rearrange(windows, "b t k d -> b t (k d)"), kernel)
         x = x + self.param("position", lambda key, shape: sincos(*shape), (x.shape[1], c.width))
         valid = reduce(valid, "b (t k) -> b t", "max", k=stride)
-        return Tokens(x, valid, _byte_spans(text.shape[0], x.shape[1], stride))
+        return Tokens(x, valid, byte_spans(text.shape[0], x.shape[1], stride))
 
 
 def hash_ngrams(text: Int[Array, "B L"], n: int, buckets: int) -> Int[Array, "B L"]:
@@ -140,7 +137,7 @@ class UnitText(Text):
         end = jnp.max(jnp.where(member, at + 1, 0), -1)
         places = vocab.MAX_CHARACTER * c.unit if characters else max(c.unit, vocab.MAX_CHARACTER)
         place = jnp.clip(at - jnp.take_along_axis(first, unit, 1), 0, places - 1)
-        table = self.param("table", _normal(places**-0.5), (places, vocab.SIZE, width))
+        table = self.param("table", normal(places**-0.5), (places, vocab.SIZE, width))
         x = table[place, text.astype(jnp.int32)].astype(self.dtype)
         x = jnp.einsum("btl,bld->btd", member.astype(self.dtype), x)
         x = x + self.param("position", lambda key, shape: sincos(shape[0] + 2, width)[2:], (c.units, width))
@@ -187,7 +184,7 @@ class WordText(Text):
     def __call__(self, text: Integer[Array, "B L"]) -> Tokens:
         c, width = self.config.text, self.config.width
         words = kept_words(text, c.words)
-        table = self.param("table", _normal(1.0), (c.buckets, c.vectors))
+        table = self.param("table", normal(1.0), (c.buckets, c.vectors))
         if c.weights:
             table = jax.lax.stop_gradient(table)
         x = table[(words.hashes % jnp.uint32(c.buckets)).astype(jnp.int32)]
@@ -196,7 +193,7 @@ class WordText(Text):
             x = jnp.where(words.valid[..., None], x, 0).astype(self.dtype)
             x = jnp.pad(x, ((0, 0), (1, 1), (0, 0)))
             x = jnp.concatenate([x[:, i : i + c.words] for i in range(3)], -1)
-            kernel = self.param(f"kernel_{layer}", _normal((2 / x.shape[-1]) ** 0.5), (x.shape[-1], width))
+            kernel = self.param(f"kernel_{layer}", normal((2 / x.shape[-1]) ** 0.5), (x.shape[-1], width))
             shift = self.param(f"shift_{layer}", nn.initializers.zeros, (width,))
             x = jax.nn.relu(linear(x, kernel) + shift.astype(x.dtype))
         return Tokens(x, words.valid, words.spans)
@@ -219,24 +216,31 @@ class PixelImage(nn.Module):
 
     @nn.compact
     def __call__(self, image: UInt8[Array, "B Y X 3"]) -> Tokens:
-        c, options = self.config, self.config.image
-        table = self.param("table", _byte_waves, (256, options.table))
-        x = rearrange(table.astype(self.dtype)[image.astype(jnp.int32)], "b y x c k -> b y x (c k)")
-        side = options.size // options.patch
-        if options.stem:
-            width = options.stem
-            for level in range(int(np.log2(options.patch))):
-                kernel = self.param(
-                    f"stem{level}", _normal((9 * x.shape[-1]) ** -0.5 * 1.4), (3, 3, x.shape[-1], width)
-                )
-                x = jax.nn.relu(halve(x, kernel))
-                width *= 2
-        else:
-            x = rearrange(x, "b (y p) (x q) c -> b y x (p q c)", p=options.patch, q=options.patch)
-        kernel = self.param("kernel", _normal(x.shape[-1] ** -0.5), (x.shape[-1], c.width))
-        x = linear(rearrange(x, "b y x c -> b (y x) c"), kernel)
-        x = x + self.param("position", _grid, (side * side, c.width))
-        return Tokens(x, jnp.ones(x.shape[:2], bool), _boxes(x.shape[0], side))
+        options = self.config.image
+        x = patches(self, image, options, self.config.width)
+        return Tokens(x, jnp.ones(x.shape[:2], bool), squares(x.shape[0], options.size // options.patch))
+
+
+def patches(module: nn.Module, data: UInt8[Array, "B Y X C"], options: Any, width: int) -> Float[Array, "B T D"]:
+    """Squares of a grid of bytes as vectors that know their place, by the module's parameters.
+
+    Args:
+      module: in whose compact method this is called.
+      data: the bytes.
+      options: with the fields `size`, `patch`, `table` and `stem`.
+      width: of the vectors.
+    """
+    table = module.param("table", _byte_waves, (256, options.table))
+    x = rearrange(table.astype(module.dtype)[data.astype(jnp.int32)], "b y x c k -> b y x (c k)")
+    if options.stem:
+        for level in range(int(np.log2(options.patch))):
+            shape = (3, 3, x.shape[-1], options.stem * 2**level)
+            x = jax.nn.relu(halve(x, module.param(f"stem{level}", normal((9 * x.shape[-1]) ** -0.5 * 1.4), shape)))
+    else:
+        x = rearrange(x, "b (y p) (x q) c -> b y x (p q c)", p=options.patch, q=options.patch)
+    kernel = module.param("kernel", normal(x.shape[-1] ** -0.5), (x.shape[-1], width))
+    x = linear(rearrange(x, "b y x c -> b (y x) c"), kernel)
+    return x + module.param("position", _grid, (x.shape[1], width))
 
 
 def lean(options: ImageConfig) -> float:
@@ -249,7 +253,7 @@ def lean(options: ImageConfig) -> float:
     return {"pixels": half if options.stem else 0.0, "resnet18": -half}.get(options.embedder, 0.0)
 
 
-def _boxes(batch: int, side: int) -> Float[Array, "B T 4"]:
+def squares(batch: int, side: int) -> Float[Array, "B T 4"]:
     """Squares of a grid, row by row."""
     edge = jnp.arange(side) / side
     y0, x0 = jnp.meshgrid(edge, edge, indexing="ij")
@@ -298,14 +302,14 @@ class FileImage(nn.Module):
         c, kernel = self.config, self.config.image.file_kernel
         stride, small = kernel // 2, max(8, c.width // 4)
         valid = image != vocab.PAD
-        x = self.param("table", _normal(1.0), (vocab.SIZE, small))[image.astype(jnp.int32)]
+        x = self.param("table", normal(1.0), (vocab.SIZE, small))[image.astype(jnp.int32)]
         x = jnp.where(valid[..., None], x, 0).astype(self.dtype)
         x = rearrange(jnp.pad(x, ((0, 0), (0, stride), (0, 0))), "b (t k) d -> b t (k d)", k=stride)
-        weights = self.param("kernel", _normal((kernel * small) ** -0.5), (kernel * small, c.width))
+        weights = self.param("kernel", normal((kernel * small) ** -0.5), (kernel * small, c.width))
         x = linear(jnp.concatenate([x[:, :-1], x[:, 1:]], -1), weights)
         x = x + self.param("position", lambda key, shape: sincos(*shape), (x.shape[1], c.width))
         valid = reduce(valid, "b (t k) -> b t", "max", k=stride)
-        return Tokens(x, valid, _byte_spans(image.shape[0], x.shape[1], stride))
+        return Tokens(x, valid, byte_spans(image.shape[0], x.shape[1], stride))
 
 
 @EMBEDDERS.register("image/resnet18")
@@ -329,7 +333,7 @@ class ResNetImage(nn.Module):
         x = _cells(self, x.astype(self.dtype), self.config.image, self.config.width)
         side = x.shape[1]
         x = rearrange(x, "b y x d -> b (y x) d")
-        return Tokens(x, jnp.ones(x.shape[:2], bool), _boxes(x.shape[0], side))
+        return Tokens(x, jnp.ones(x.shape[:2], bool), squares(x.shape[0], side))
 
 
 def _cells(
@@ -355,7 +359,7 @@ def _cells(
     x = resnet.features(p, picture, plan, options.patch, frozen=bool(options.weights))
     if x.shape[-1] == width:
         return x
-    return linear(x, module.param("kernel", _normal(x.shape[-1] ** -0.5), (x.shape[-1], width)))
+    return linear(x, module.param("kernel", normal(x.shape[-1] ** -0.5), (x.shape[-1], width)))
 
 
 def _sound_example(config: ModelConfig) -> UInt8[Array, "1 N"]:
@@ -395,9 +399,9 @@ class MelAudio(nn.Module):
         c, width = self.config.audio, self.config.width
         mel = _spectrogram(audio, c).astype(self.dtype)
         x = rearrange(mel, "b (t p) (f q) -> b (t f) (p q)", p=c.patch, q=c.patch)
-        x = linear(x, self.param("kernel", _normal(x.shape[-1] ** -0.5), (x.shape[-1], width)))
+        x = linear(x, self.param("kernel", normal(x.shape[-1] ** -0.5), (x.shape[-1], width)))
         x = x + self.param("position", lambda key, shape: sincos(*shape), (x.shape[1], width))
-        return _sounding(x, audio, self.param("silence", _normal(1.0), (width,)), self.config)
+        return _sounding(x, audio, self.param("silence", normal(1.0), (width,)), self.config)
 
 
 @EMBEDDERS.register("audio/frames")
@@ -412,13 +416,13 @@ class FrameAudio(nn.Module):
     def __call__(self, audio: UInt8[Array, "B N"]) -> Tokens:
         c, width = self.config.audio, self.config.width
         x = sound.frames(sound.samples(audio), c.window, c.hop)[:, : c.frames].astype(self.dtype)
-        filters = self.param("stem", _normal(c.window**-0.5), (c.window, c.bands))
+        filters = self.param("stem", normal(c.window**-0.5), (c.window, c.bands))
         # The logarithm of a filter's energy, as a spectrogram has it: loudness spans many orders of magnitude.
         x = jnp.log(jnp.square(linear(x, filters)) + sound.FLOOR) / 7
         x = rearrange(x, "b (t p) f -> b t (p f)", p=c.patch)
-        x = linear(x, self.param("kernel", _normal(x.shape[-1] ** -0.5), (x.shape[-1], width)))
+        x = linear(x, self.param("kernel", normal(x.shape[-1] ** -0.5), (x.shape[-1], width)))
         x = x + self.param("position", lambda key, shape: sincos(*shape), (x.shape[1], width))
-        return _sounding(x, audio, self.param("silence", _normal(1.0), (width,)), self.config)
+        return _sounding(x, audio, self.param("silence", normal(1.0), (width,)), self.config)
 
 
 @EMBEDDERS.register("audio/bytes")
@@ -434,11 +438,11 @@ class ByteAudio(nn.Module):
         c, width = self.config.audio, self.config.width
         size = 2 * c.patch * c.hop
         data = audio[:, : c.frames // c.patch * size]
-        x = self.param("table", _normal(1.0), (256, 4)).astype(self.dtype)[data.astype(jnp.int32)]
+        x = self.param("table", normal(1.0), (256, 4)).astype(self.dtype)[data.astype(jnp.int32)]
         x = rearrange(x, "b (t n) k -> b t (n k)", n=size)
-        x = linear(x, self.param("kernel", _normal(x.shape[-1] ** -0.5), (x.shape[-1], width)))
+        x = linear(x, self.param("kernel", normal(x.shape[-1] ** -0.5), (x.shape[-1], width)))
         x = x + self.param("position", lambda key, shape: sincos(*shape), (x.shape[1], width))
-        return _sounding(x, audio, self.param("silence", _normal(1.0), (width,)), self.config)
+        return _sounding(x, audio, self.param("silence", normal(1.0), (width,)), self.config)
 
 
 @EMBEDDERS.register("audio/resnet18")
@@ -455,4 +459,4 @@ class ResNetAudio(nn.Module):
         mel = _spectrogram(audio, c).astype(self.dtype)
         x = _cells(self, rearrange(mel, "b t f -> b f t 1"), c, width)
         x = rearrange(x, "b f t d -> b (t f) d")
-        return _sounding(x, audio, self.param("silence", _normal(1.0), (width,)), self.config)
+        return _sounding(x, audio, self.param("silence", normal(1.0), (width,)), self.config)

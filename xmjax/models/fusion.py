@@ -112,7 +112,7 @@ class Bottleneck(nn.Module):
         def layer(carry: tuple[Vectors, Array], p: Mapping) -> tuple[Vectors, Array]:
             x, between = carry
             found = {m: self.streams[m].layer(p[m], jnp.concatenate([x[m], between], 1), seen[m]) for m in x}
-            between = sum(y[:, x[m].shape[1] :] for m, y in found.items()) / len(found)
+            between = jnp.mean(jnp.stack([y[:, x[m].shape[1] :] for m, y in found.items()]), 0)
             return {m: y[:, : x[m].shape[1]] for m, y in found.items()}, between
 
         x, _ = scanned(self.config, layer, (parts, shared), {m: self.streams[m].blocks for m in parts})

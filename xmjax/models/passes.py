@@ -94,11 +94,10 @@ class Passes:
 
 def masked_memory(
     model: Any,
-    modality: str,
-    other: Tokens,
+    others: Mapping[str, Tokens],
     ids: Integer[Array, "R L"],
     text: Tokens,
-    absent: Bool[Array, " R"],
+    absent: Mapping[str, Bool[Array, " R"]],
     spans: int = 1,
     association: str = "",
 ) -> tuple[Float[Array, "Q M D"], Bool[Array, "Q M"]]:
@@ -106,18 +105,19 @@ def masked_memory(
 
     Args:
       model: a `Crossmodal` bound to its parameters.
-      modality: what the texts are fused with.
-      other: what of its tokens is fused (`Crossmodal.reduced`).
+      others: modality -> what of its tokens the texts are fused with (`Crossmodal.reduced`).
       ids: the masked texts.
       text: their tokens after the text's own layers.
-      absent: rows in which the other modality is treated as missing.
+      absent: modality -> rows in which it is treated as missing.
       spans: sentinels of a text.
-      association: "" for all of both modalities, fused: one memory a text (Q is R); else one of `association.KINDS`:
-        one memory of two slots a sentinel (Q is R * spans), and no other way from the other modality to the unit.
+      association: "" for all of all modalities, fused: one memory a text (Q is R); else one of `association.KINDS`:
+        one memory of two slots a sentinel (Q is R * spans), and no way from anything else than the text to the unit but
+        the association with the first of the others.
     """
-    fused = model.fuse({modality: other, "text": text}, {modality: absent})
+    fused = model.fuse({**others, "text": text}, absent)
     if not association:
         return concatenate(fused)
+    modality, other = next(iter(others.items()))
     found = replaced(model.associate(fused["text"], fused[modality]), fused[modality].valid, association)
     slots = model.slots(modality, text, other, found, sentinel_tokens(ids, text, spans))
     memory = rearrange(slots, "r s slot d -> (r s) slot d")

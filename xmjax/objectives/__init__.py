@@ -2,6 +2,7 @@
 
 from xmjax.objectives.answer import Answer
 from xmjax.objectives.base import OBJECTIVES, Objective, Options, features, make, options, total_loss, weighted_sum
+from xmjax.objectives.bind import Bind
 from xmjax.objectives.caption import Caption
 from xmjax.objectives.contrast import Contrast
 from xmjax.objectives.fill import Fill
@@ -15,6 +16,7 @@ from xmjax.objectives.sound import Sound
 __all__ = [
     "OBJECTIVES",
     "Answer",
+    "Bind",
     "Caption",
     "Contrast",
     "Fill",

@@ -64,7 +64,7 @@ class Answer(base.Objective):
         absent = jax.random.bernoulli(rng, o.drop, (sequences.shape[0],))
         ids = rearrange(passes.batch["question"], "b q l -> (b q) l")
         other = passes.repeated(o.modality, o.questions)
-        memory, valid = masked_memory(model, o.modality, other, ids, passes.text(ids), absent)
+        memory, valid = masked_memory(model, {o.modality: other}, ids, passes.text(ids), {o.modality: absent})
         nats, count = base.decoded_nats(model, sequences, memory, valid)
         loss = jnp.mean(jnp.sum(nats, -1) / jnp.maximum(1, jnp.sum(count, -1)))
         seen = ~absent[:, None]

@@ -1,7 +1,8 @@
 """Fill: the decoder writes the masked spans of a caption, reading the caption and the picture fused."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,8 +28,10 @@ class Options(base.Options):
       spans: largest number of spans masked in a caption.
       rate: largest share of a caption's words that is masked, rounded, at least one; how many is drawn.
       max_span_bytes: longest span; longer words are not masked.
-      drop: share of captions whose picture is treated as absent, so that the model is a language model without it too.
+      drop: share of captions whose picture is treated as absent, so that the model is a language model without it too;
+        of several modalities each is absent by itself.
       modality: what the captions are fused with.
+      others: what else they are fused with.
       entities: share of captions of which only words that a dictionary has are masked, where it has any.
       dictionary: "playroom", or the path of a dictionary (docs/data.md), that tells entities.
       tabs: tab files of the Open Multilingual WordNet, for a directory of WordNet.
@@ -46,6 +49,7 @@ class Options(base.Options):
     max_span_bytes: int = 23
     drop: float = 0.1
     modality: str = "image"
+    others: tuple[str, ...] = ()
     entities: float = 0.0
     dictionary: str = "playroom"
     tabs: tuple[str, ...] = ()
@@ -54,6 +58,11 @@ class Options(base.Options):
     alternatives: int = 4
     temperature: float = 0.5
     association: str = ""
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """All that captions are fused with."""
+        return self.modality, *self.others
 
 
 @base.OBJECTIVES.register("fill")
@@ -103,13 +112,14 @@ class Fill(base.Objective):
 
     def flops(self, share):
         model, captions = self.config.model, self.config.stream(self.options.stream).captions
-        other, text = flops.kept(model, self.options.modality), flops.tokens(model, "text") * share
+        others = {m: flops.kept(model, m) for m in self.options.modalities}
+        other, text = sum(others.values()), flops.tokens(model, "text") * share
         if self.options.gain:  # forward passes alone, with the picture and without
             captions *= 1 + 2 * self.options.alternatives / 3
         return {
-            f"encode/{self.options.modality}": flops.encode(model, self.options.modality),
+            **{f"encode/{m}": flops.encode(model, m) for m in others},
             "masked": captions * flops.encode(model, "text", share),
-            "fuse": captions * flops.fuse(model, {self.options.modality: other, "text": text + 1}),
+            "fuse": captions * flops.fuse(model, {**others, "text": text + 1}),
             "fill": captions * flops.decoder(model, self.options.max_span_bytes + 1, other + text, self.options.spans),
         }
 
@@ -122,18 +132,23 @@ class Fill(base.Objective):
         else:
             ids = rearrange(batch["masked"], "b c l -> (b c) l")
             spans = rearrange(batch["spans"], "b c s w -> (b c) s w")
-        absent = jax.random.bernoulli(rng, o.drop, (ids.shape[0],))
+        keys = [rng, *(jax.random.fold_in(rng, i) for i in range(1, len(o.modalities)))]
+        absent = {
+            m: jax.random.bernoulli(key, o.drop, (ids.shape[0],)) for m, key in zip(o.modalities, keys, strict=True)
+        }
         nats, count = self._nats(passes, captions, ids, spans, absent)
         # Every caption counts alike, whatever is masked in it: the mean over microbatches is the mean over the batch.
         loss = jnp.mean(jnp.sum(nats, -1) / jnp.maximum(1, jnp.sum(count, -1)))
-        seen = ~absent[:, None]
+        seen = ~functools.reduce(jnp.logical_and, absent.values())[:, None]
         return loss, {"bits_per_byte": base.bits_per_byte(nats * seen, count * seen)}
 
-    def _nats(self, passes: Passes, texts: int, ids: Array, spans: Array, absent: Array) -> tuple[Array, Array]:
+    def _nats(
+        self, passes: Passes, texts: int, ids: Array, spans: Array, absent: Mapping[str, Array]
+    ) -> tuple[Array, Array]:
         """Nats and number of ids of every masked word [R, S], for R / B texts with spans [R, S, W] of each row."""
         o, model = self.options, passes.model
-        other, text = passes.repeated(o.modality, texts), passes.text(ids)
-        memory, valid = masked_memory(model, o.modality, other, ids, text, absent, spans.shape[1], o.association)
+        others, text = {m: passes.repeated(m, texts) for m in o.modalities}, passes.text(ids)
+        memory, valid = masked_memory(model, others, ids, text, absent, spans.shape[1], o.association)
         # The sequences that share a memory lie side by side: all of a text, or in association mode each by itself.
         sequences = rearrange(rearrange(spans, "r s w -> (r s) w"), "(q k) w -> q k w", q=memory.shape[0])
         found = base.decoded_nats(model, sequences, memory, valid)
@@ -146,9 +161,9 @@ class Fill(base.Objective):
         captions, choices = batch["masked"].shape[1:3]
         ids = rearrange(batch["masked"], "b c a l -> (b c a) l")
         spans = rearrange(batch["spans"], "b c a s w -> (b c a) s w")
-        nothing = jnp.zeros(ids.shape[0], bool)
-        seen, count = self._nats(passes, captions * choices, ids, spans, nothing)
-        blind, _ = self._nats(passes, captions * choices, ids, spans, ~nothing)
+        whole, nothing = ({m: jnp.full(ids.shape[0], gone) for m in o.modalities} for gone in (False, True))
+        seen, count = self._nats(passes, captions * choices, ids, spans, whole)
+        blind, _ = self._nats(passes, captions * choices, ids, spans, nothing)
         gain = jnp.sum(blind - seen, -1) / jnp.maximum(1, jnp.sum(count, -1))
         gain = jax.lax.stop_gradient(rearrange(gain, "(r a) -> r a", a=choices))
         best = jax.random.categorical(rng, gain / o.temperature)

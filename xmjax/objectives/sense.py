@@ -135,7 +135,7 @@ class Sense(base.Objective):
         absent = jax.random.bernoulli(rng, o.drop, (ids.shape[0],))
         other = jax.tree.map(lambda x: x[:: o.every], passes.reduced(o.modality))
         text = passes.text(ids, o.every)
-        memory, valid = masked_memory(model, o.modality, other, ids, text, absent, 1, o.association)
+        memory, valid = masked_memory(model, {o.modality: other}, ids, text, {o.modality: absent}, 1, o.association)
         nats, count = base.decoded_nats(model, sequences, memory, valid)
         loss = jnp.mean(nats / jnp.maximum(1, count))
         seen = ~absent[:, None]

@@ -10,6 +10,7 @@ import jax
 from xmjax import vocab
 from xmjax.config import AudioConfig, ImageConfig, ModelConfig
 from xmjax.models import resnet
+from xmjax.models.signals import EMBEDDERS
 
 PEAK = {
     "h200": 989e12, "h100": 989e12, "a100": 312e12, "l40s": 362e12, "l40": 181e12, "l4": 121e12,
@@ -59,7 +60,7 @@ def decoder(config: ModelConfig, length: float, memory: float, rows: float) -> f
 
 
 def tokens(config: ModelConfig, modality: str) -> int:
-    """Tokens that a modality's embedder makes of one row; 0 for modalities that are not counted."""
+    """Tokens that a modality's embedder makes of one row; 0 for those of users' own embedders."""
     image, text = config.image, config.text
     if modality == "text":
         if text.embedder == "words":
@@ -73,7 +74,7 @@ def tokens(config: ModelConfig, modality: str) -> int:
             audio.frames // audio.patch * (audio.bands // audio.patch if audio.embedder in ("mel", "resnet18") else 1)
         )
     if modality != "image":
-        return 0
+        return _work(config, modality)[0]
     if image.embedder == "file":
         return -(-image.max_file_bytes // (image.file_kernel // 2))
     return (image.size // image.patch) ** 2
@@ -104,7 +105,8 @@ def encode(config: ModelConfig, modality: str, share: float = 1.0) -> float:
             return filters + cells + stack(config, audio.unimodal_layers, count)
         return filters + 2 * count * entries[audio.embedder] * width + stack(config, audio.unimodal_layers, count)
     if modality != "image":
-        return 0.0
+        count, entries = _work(config, modality)
+        return 2 * count * entries * width + stack(config, config.modalities[modality].unimodal_layers, count)
     image, count = config.image, tokens(config, "image")
     if image.embedder == "file":
         return stack(config, image.unimodal_layers, count) + 2 * count * image.file_kernel * max(8, width // 4) * width
@@ -121,6 +123,13 @@ def encode(config: ModelConfig, modality: str, share: float = 1.0) -> float:
     else:
         embedding = 2 * count * image.patch**2 * channels * width
     return embedding + stack(config, image.unimodal_layers, count)
+
+
+def _work(config: ModelConfig, modality: str) -> tuple[int, int]:
+    """Tokens of one row of a further modality, and the numbers that each is a linear map of; 0 where not known."""
+    options = config.modalities[modality]
+    known = EMBEDDERS.items.get(f"any/{options.embedder}")
+    return known.work(options) if known else (0, 0)
 
 
 def _resnet18(

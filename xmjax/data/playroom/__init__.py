@@ -15,6 +15,7 @@ from xmjax.data.playroom.lexicon import COLORS as NAMES_OF_COLORS
 from xmjax.data.playroom.lexicon import GLOSSES, HOMOGRAPHS, LANGUAGES, NAMES
 from xmjax.data.playroom.questions import KINDS_OF_QUESTIONS, questions
 from xmjax.data.playroom.render import render
+from xmjax.data.playroom.signals import SIGNALS
 from xmjax.data.playroom.source import Playroom
 from xmjax.data.playroom.truth import candidates, describes, fills, meant, one_label
 from xmjax.data.playroom.world import (
@@ -45,6 +46,7 @@ __all__ = [
     "NAMES_OF_COLORS",
     "PLACES",
     "RELATIONS",
+    "SIGNALS",
     "SIZES",
     "STYLES",
     "VERSION",

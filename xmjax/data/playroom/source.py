@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from xmjax.data.playroom import language, lexicon, sounds, world
+from xmjax.data.playroom import language, lexicon, signals, sounds, world
 from xmjax.data.playroom.questions import ALL_KINDS, KINDS_OF_QUESTIONS, draw_question
 from xmjax.data.playroom.render import render
 from xmjax.data.source import Record, Source, Unreadable
@@ -36,6 +36,7 @@ class Playroom(Source):
         questions_per_record: int = 0,
         kinds_of_questions: Sequence[str] = KINDS_OF_QUESTIONS,
         seconds: float = 0.0,
+        further: Sequence[str] = (),
         size: int | None = None,
     ) -> None:
         """Names the part of the world to show.
@@ -52,6 +53,7 @@ class Playroom(Source):
           kinds_of_questions: of which they are drawn.
           seconds: length of each record's sound, which one toy of the scene makes and its captions name; 0 is silent.
             Scenes that sound are others than silent ones.
+          further: modalities of `signals.SIGNALS` that each record has besides.
           size: number of records, None for as many as the split has.
 
         Raises:
@@ -63,6 +65,7 @@ class Playroom(Source):
             ("language", languages, lexicon.LANGUAGES),
             ("style", styles, language.ALL_STYLES),
             ("kind of questions", kinds_of_questions, ALL_KINDS),
+            ("signal", further, signals.SIGNALS),
         ):
             for value in values:
                 if value not in known:
@@ -88,6 +91,8 @@ class Playroom(Source):
         self.questions_per_record = questions_per_record
         self.kinds_of_questions = tuple(kinds_of_questions)
         self.seconds = seconds
+        self.further = tuple(further)
+        self._signals = [(i, m) for i, m in enumerate(signals.SIGNALS, 1) if m in further]
         self._size = size
         # Bits of the seed: index (32), grade (4), split (4), version of the world.
         part = (world.VERSION << 8) | (world.SPLITS.index(split) << 4) | world.GRADES.index(grade)
@@ -131,7 +136,9 @@ class Playroom(Source):
         image = picture(scene, self.image_size)
         name = f"{self.split}/{'sound/' if self.seconds else ''}{index}"
         regions = language.regions(scene, self.languages[0]) if self.languages else ()
-        return Record(name, captions, image, audio=audio, truth=scene, questions=asked, regions=regions)
+        # Each from its own draws, so that no signal changes what the others are.
+        extra = {m: signals.SIGNALS[m](scene, np.random.default_rng((self._seed, index, i))) for i, m in self._signals}
+        return Record(name, captions, image, None, audio, extra, scene, asked, regions=regions)
 
     def manifest(self) -> dict[str, Any]:
         """Everything that the records follow from."""
@@ -151,6 +158,7 @@ class Playroom(Source):
                 else {}
             ),
             **({"seconds": self.seconds} if self.seconds else {}),
+            **({"further": sorted(self.further)} if self.further else {}),
             "size": self._size,
         }
 

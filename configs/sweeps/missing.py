@@ -1,0 +1,25 @@
+"""What it costs to have learned with modalities missing, and what it saves where they are.
+
+python launch/sweep.py --config=configs/sweeps/missing.py --jobs=2     two CPU cores, within an hour (9 runs)
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Modality dropout of 0, 0.3 and 0.6."""
+    subsets = ("image+depth+thermal", "image+depth", "image+thermal", "depth+thermal", "image", "depth", "thermal")
+    return ConfigDict(
+        {
+            "name": "missing",
+            "base": "configs/subsets.py",
+            "arms": {f"drop {share}": {"objectives.fill.drop": share, "steps": 400} for share in (0.3, 0.0, 0.6)},
+            "seeds": (0, 1, 2),
+            "metrics": tuple(
+                f"playroom/subsets/{name}" for name in (*subsets, "text_alone", "missing_30", "chance", "most_frequent")
+            ),
+            "control": "drop 0.3",
+            "budget_seconds": 180.0,
+        },
+        convert_dict=False,  # fields of the run's config have dots in their names
+    )

@@ -1,0 +1,198 @@
+"""Tests of further modalities: their signals, their embedders, binding, missing ones, and what is scored of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs.bind import further
+from configs.bind import get_config as bind_config
+from xmjax import config as config_module
+from xmjax import sharding
+from xmjax.data import playroom
+from xmjax.data.playroom import SIGNALS, Playroom
+from xmjax.data.playroom.world import extent
+from xmjax.errors import UserError
+from xmjax.evaluation import EVALUATORS
+from xmjax.evaluation.emergent import agreement, trained_pairs
+from xmjax.evaluation.run import first_records
+from xmjax.evaluation.subsets import MISSING
+from xmjax.models.signals import embedder
+from xmjax.objectives import make, options, total_loss
+from xmjax.objectives.bind import focused
+from xmjax.training import flops
+from xmjax.training.step import init, make_model
+
+
+@pytest.fixture(scope="module")
+def bound(make_sound_config):
+    """Function from changes to the config of a tiny model of seven modalities."""
+    others = further(bind_config("smoke"))
+    others = {m: o | ({"patch": 16, "stem": 0} if o["embedder"] == "plane" else {}) for m, o in others.items()}
+    names = ("audio", *sorted(others))
+    changes = {
+        "model.others": others,
+        "objectives": {"contrast": options("contrast"), "bind": options("bind", modalities=names)},
+        "evaluation.samples": 12, "evaluation.pool": 12, "evaluation.batch_size": 12,
+    }  # fmt: skip
+    return lambda **more: make_sound_config(changes | more)
+
+
+@pytest.fixture(scope="module")
+def config(bound):
+    return bound()
+
+
+@pytest.fixture(scope="module")
+def params(config):
+    return jax.jit(lambda: init(config).params)()
+
+
+@pytest.fixture(scope="module")
+def batch(batch_at, config):
+    return jax.tree.map(jnp.asarray, batch_at(config))
+
+
+def test_signals_follow_from_the_index_and_change_nothing_else():
+    plain, rich = Playroom("val", seconds=0.25), Playroom("val", seconds=0.25, further=tuple(SIGNALS))
+    for before, record in zip(plain.read(range(30)), rich.read(range(30)), strict=True):
+        assert before.truth == record.truth and before.captions == record.captions and not before.extra
+        np.testing.assert_array_equal(before.audio, record.audio)
+        assert set(record.extra) == set(SIGNALS) and all(x.dtype == np.uint8 for x in record.extra.values())
+    alone = Playroom("val", seconds=0.25, further=("tags",)).read([7])[0]
+    np.testing.assert_array_equal(alone.extra["tags"], rich.read([7])[0].extra["tags"])
+    assert plain.manifest() != rich.manifest()
+    with pytest.raises(ValueError, match="unknown signal 'smell'"):
+        Playroom(further=("smell",))
+
+
+def test_signals_tell_what_they_are_said_to_tell():
+    def told(name, kind="cup", color="red"):
+        height, width = extent(kind, "big", 32)
+        toy = playroom.Toy(kind, color, "big", (4, 2, 4 + height, 2 + width))
+        scene = playroom.Scene((toy,), None, "easy", 32, (99, 99, 99), 0)
+        return SIGNALS[name](scene, np.random.default_rng(0)).astype(int)
+
+    np.testing.assert_array_equal(told("depth"), told("depth", color="blue"))
+    assert np.abs(told("depth") - told("depth", kind="pear")).max() > 50
+    # The toy's middle is as warm as its colour; behind it the ground is cold.
+    assert told("thermal")[11, 9] > 200 and told("thermal", color="white")[11, 9] < 80 and told("thermal")[28, 28] < 40
+    for name in ("inertial", "tags"):
+        assert all((told(name) != told(name, **{f: v})).any() for f, v in (("kind", "pear"), ("color", "blue")))
+    sent = told("tags").reshape(-1, 3)
+    assert (sent[0] > 0).all() and not sent[1:].any()
+
+
+@pytest.mark.parametrize("modality", ["depth", "inertial", "tags"])
+def test_an_embedder_serves_a_modality_of_any_name_and_is_counted(config, modality):
+    options_ = config.model.modalities[modality]
+    module = embedder(modality, options_.embedder)(config.model)
+    example = module.example(config.model)
+    tokens, _ = jax.eval_shape(module.init_with_output, jax.random.key(0), example)
+    assert tokens.vectors.shape == (1, flops.tokens(config.model, modality), config.model.width)
+    assert flops.encode(config.model, modality) > 0
+    with pytest.raises(UserError, match=f"rows of {modality} have the shape"):
+        jax.eval_shape(module.init, jax.random.key(0), example[:, :-1])
+
+
+def test_every_modality_is_learned_and_no_two_of_the_others_are_compared(config, params, batch):
+    objectives = make(config)
+
+    def loss(params, batch):
+        return total_loss(
+            objectives, make_model(config).bind({"params": params}), batch, jnp.int32(0), jax.random.key(0)
+        )
+
+    run = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    (_, metrics), gradient = run(params, batch)
+    for m in (*config.model.others, "audio"):
+        assert np.isfinite(metrics[f"bind/{m}/loss"]) and float(metrics[f"bind/{m}/weight"]) == pytest.approx(1 / 5)
+        assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradient[f"embedders_{m}"])) > 0
+    # Depths of other scenes change what depth has to do with pictures, and nothing that warmth has.
+    frames = batch["frame_audio"]
+    other = {**batch, "frame_audio": {**frames, "depth": jnp.roll(frames["depth"], 1, 0)}}
+    (_, after), _ = run(params, other)
+    moved = {
+        m for m in (*config.model.others, "audio") if float(after[f"bind/{m}/loss"]) != float(metrics[f"bind/{m}/loss"])
+    }
+    assert moved == {"depth"}
+
+
+def test_what_is_learned_least_counts_most():
+    losses = {"a": jnp.float32(2.0), "b": jnp.float32(1.0)}
+    even = focused(losses, (), 0.0)
+    assert float(even["a"]) == float(even["b"]) == 0.5
+    given = focused(losses, (3.0, 1.0), 0.0)
+    assert float(given["a"]) == pytest.approx(0.75)
+    raised = focused(losses, (), 1.0)
+    assert float(raised["a"]) == pytest.approx(1 / (1 + np.exp(-1))) and float(sum(raised.values())) == pytest.approx(1)
+    assert float(jnp.abs(jax.grad(lambda x: focused({"a": x, "b": x * 0}, (), 1.0)["a"])(1.0))) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"modalities": ()}, "is empty"),
+        ({"modalities": ("smell",)}, "names 'smell'"),
+        ({"modalities": ("depth", "tags"), "weights": (1.0,)}, "1 numbers for 2"),
+        ({"modalities": ("depth",), "focus": -1.0}, "must not be negative"),
+    ],
+)
+def test_what_cannot_be_bound_is_told(bound, changes, message):
+    with pytest.raises(UserError, match=message):
+        make(bound(objectives={"bind": options("bind", **changes)}))
+
+
+def test_emergent_pairs_are_those_that_no_objective_shows_together(config, params):
+    mesh = sharding.make_mesh(config.mesh)
+    records, _ = first_records(Playroom("val"), 12)
+    scores = EVALUATORS["emergent"](config, mesh, records)(params).scores
+    pairs = {tuple(name.split("/")[1].split("_to_")) for name in scores}
+    assert len(pairs) == 30 and not any("image" in pair for pair in pairs)
+    assert {frozenset(p) for p in pairs}.isdisjoint(trained_pairs(config))
+    for pair in ("text_to_audio", "tags_to_inertial"):
+        assert scores[f"emergent/{pair}/R@1/random"] == pytest.approx(1 / 12)
+        assert 0 <= scores[f"emergent/{pair}/R@1"] <= 1 and scores[f"emergent/{pair}/n"] == 12
+        assert scores[f"emergent/{pair}/R@10/oracle"] > 0.9
+
+
+def test_who_knows_what_two_modalities_tell_finds_the_scene():
+    records = Playroom("val", seconds=0.25).read(range(40))
+    for pair in (("depth", "thermal"), ("audio", "inertial"), ("text", "tags"), ("tags", "thermal")):
+        agreed = agreement(records, *pair)
+        assert agreed.diagonal().all() and agreed.mean() < 0.5
+        np.testing.assert_array_equal(agreed, agreement(records, *pair[::-1]).T)
+
+
+def test_fill_reads_every_subset(make_config, batch_at):
+    known = further(bind_config("smoke"))
+    others = {m: known[m] | {"patch": 16, "stem": 0} for m in ("depth", "thermal")}
+    config = make_config({
+        "model.others": others, "evaluation.samples": 12, "evaluation.batch_size": 12,
+        "objectives": {"fill": options("fill", others=("depth", "thermal"), drop=0.5)},
+    })  # fmt: skip
+    params = jax.jit(lambda: init(config).params)()
+    batch = jax.tree.map(jnp.asarray, batch_at(config))
+
+    def loss(params):
+        model = make_model(config).bind({"params": params})
+        return total_loss(make(config), model, batch, jnp.int32(0), jax.random.key(0))[0]
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(params)
+    assert np.isfinite(float(value))
+    for name in ("embedders_depth", "embedders_thermal", "embedders_image", "absent_depth", "absent_image"):
+        assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradient[name])) > 0, name
+    source = Playroom("val", further=("depth", "thermal"))
+    evaluator = EVALUATORS["subsets"](config, sharding.make_mesh(config.mesh), source.read(range(12)))
+    scores = evaluator(params).scores
+    assert len([name for name in scores if "/" in name]) == 8 + 4
+    missing = evaluator.arms[f"missing_{MISSING:.0%}".rstrip("%")]
+    assert set(missing) == {"image", "depth", "thermal"}
+    assert evaluator.arms["image"]["depth"].all() and not evaluator.arms["image"]["image"].any()
+    assert scores["subsets/n"] == len(evaluator.items) > 0
+
+
+def test_the_configs_are_what_they_say():
+    config = config_module.build(bind_config())
+    assert len(config.model.modalities) == 7
+    assert len(trained_pairs(config)) == 6 and all("image" in pair for pair in trained_pairs(config))

@@ -1,0 +1,67 @@
+"""Subsets: what is filled in from every subset of the modalities that captions are fused with, or with some missing."""
+
+import itertools
+
+import numpy as np
+
+from xmjax.data.arrays import masked_ids
+from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
+from xmjax.evaluation.emergent import has, row
+from xmjax.evaluation.fill import association_of, candidate_sequences, score_masked
+from xmjax.evaluation.items import commonest, fill_items
+
+MISSING = 0.3
+"""Share of modalities that are missing in the arm of that name, each by itself."""
+
+
+@EVALUATORS.register("subsets")
+class SubsetsEvaluator(Evaluator):
+    """Whole-word accuracy of `fill` with every subset of its modalities, as "subsets/<a>+<b>" and "subsets/text_alone".
+
+    "subsets/missing_30" is that with each modality of each item missing in 30 of 100 items.
+    """
+
+    def __init__(self, config, mesh, records):
+        super().__init__(config, mesh, records)
+        options = config.objectives.get("fill")
+        self.modalities = options.modalities if options else ()
+        self.records = [r for r in self.records if self.modalities and all(has(r, m) for m in self.modalities)]
+        length = config.model.text.max_bytes
+        self.items = fill_items(self.records, length)
+        if not self.items:
+            return
+        self.data = {
+            m: np.stack([row(item.record, m, i, config) for i, item in enumerate(self.items)]) for m in self.modalities
+        }
+        self.masked = np.stack([masked_ids(item.caption.text, item.word, length) for item in self.items])
+        self.sequences = candidate_sequences([item.candidates for item in self.items])
+        count, rng = len(self.items), np.random.default_rng(0)
+        self.arms = {
+            "+".join(subset) or "text_alone": {m: np.full(count, m not in subset) for m in self.modalities}
+            for size in range(len(self.modalities), -1, -1)
+            for subset in itertools.combinations(self.modalities, size)
+        }
+        self.arms[f"missing_{MISSING:.0%}".rstrip("%")] = {m: rng.random(count) < MISSING for m in self.modalities}
+
+        def nats(model, data, masked, sequences, absent):
+            tokens = {m: model.reduced(m, model.encode(m, data[m])) for m in self.modalities}
+            return score_masked(model, tokens, masked, sequences, absent, association_of(config))
+
+        self.run = self.compiled(nats)
+
+    def __call__(self, params):
+        if not self.items:
+            return Report({"subsets/n": 0})
+        answers = np.array([item.answer for item in self.items])
+        scores = {}
+        for name, absent in self.arms.items():
+            nats = self.run(params, self.data, self.masked, self.sequences, absent)
+            if not np.isfinite(nats).any(1).all():
+                raise FloatingPointError(f"subsets/{name}: a score is no number")
+            scores[f"subsets/{name}"] = float(np.mean(np.argmin(nats, 1) == answers))
+        chance = float(np.mean([1 / len(item.candidates) for item in self.items]))
+        often = commonest(
+            [(item.caption.language, item.kind) for item in self.items],
+            [{item.candidates[item.answer]} for item in self.items],
+        )
+        return Report(scores | {"subsets/chance": chance, "subsets/most_frequent": often, "subsets/n": len(self.items)})
