@@ -127,13 +127,14 @@ class ImageConfig:
     """The image half of the model.
 
     Attributes:
-      embedder: registered image embedder: "pixels", "file" or "resnet18".
+      embedder: registered image embedder: "pixels", "file", "resnet18" or "vit".
       size: side of the square image in pixels.
       patch: side of a token's square in pixels; of "resnet18" 8, 16 or, as published, 32.
       table: width of the table that embeds a pixel's byte.
       stem: width of the first of the overlapping convolutions before the patches; 0 projects patches directly. Of
-        "resnet18" the width of its first stage, 64 as published.
-      weights: file of the weights that "resnet18" begins with; "" is random.
+        "resnet18" the width of its first stage, 64 as published; of "vit" the width of its tokens, such as 768.
+      depth: layers of "vit".
+      weights: file of the weights that "resnet18" or "vit" begins with; "" is random.
       max_file_bytes: length of a file's byte string, for the "file" embedder.
       file_kernel: kernel of the strided convolution over a file's bytes; its stride is half of it.
       unimodal_layers: transformer layers before fusion.
@@ -148,6 +149,7 @@ class ImageConfig:
     patch: int = 8
     table: int = 4
     stem: int = 0
+    depth: int = 12
     weights: str = ""
     max_file_bytes: int = 4096
     file_kernel: int = 32

@@ -6,9 +6,10 @@ from xmjax.config import STREAMS, Config
 from xmjax.errors import UserError
 from xmjax.models.fusion import FUSIONS
 from xmjax.models.objects import METHODS
+from xmjax.models.vit import HEAD
 from xmjax.training import adapters
 
-NETWORKS = ("resnet18", "words")
+NETWORKS = ("resnet18", "vit", "words")
 """Embedders that are networks of their own: they need no layers behind them, and can begin with weights of a file."""
 
 
@@ -71,7 +72,7 @@ def validate(config: Config) -> None:
     image = model.image
     check(image.size % image.patch == 0, "model.image.patch", image.patch, f"must divide image.size={image.size}")
     check(
-        not image.stem or image.patch & (image.patch - 1) == 0,
+        not image.stem or image.embedder == "vit" or image.patch & (image.patch - 1) == 0,
         "model.image.patch",
         image.patch,
         "with a stem it must be a power of two, since every convolution halves the side",
@@ -150,6 +151,10 @@ def validate(config: Config) -> None:
         known = ", ".join(NETWORKS)
         check(not side.weights or side.embedder in NETWORKS, f"model.{modality}.weights", side.weights,
               f"config.model.{modality}.embedder={side.embedder!r} takes none; those that do are {known}")  # fmt: skip
+    if image.embedder == "vit":
+        whole = image.stem >= HEAD and image.stem % HEAD == 0
+        check(whole, "model.image.stem", image.stem, f"of vit it is its width, a multiple of {HEAD}, such as 768")
+        check(image.depth >= 1, "model.image.depth", image.depth, "must be at least 1")
     for field, side in (("model.image", image), ("model.audio", audio)):
         if side.embedder == "resnet18":
             check(side.patch in (8, 16, 32), f"{field}.patch", side.patch, "of resnet18 it is 8, 16 or 32")

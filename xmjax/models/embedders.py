@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer, UInt8
 
 from xmjax import vocab
 from xmjax.config import AudioConfig, ImageConfig, ModelConfig
-from xmjax.models import resnet, sound
+from xmjax.models import resnet, sound, vit
 from xmjax.models.layers import linear, sincos
 from xmjax.models.word_hash import kept_words
 from xmjax.registry import Registry
@@ -333,6 +333,29 @@ class ResNetImage(nn.Module):
         x = _cells(self, x.astype(self.dtype), self.config.image, self.config.width)
         side = x.shape[1]
         x = rearrange(x, "b y x d -> b (y x) d")
+        return Tokens(x, jnp.ones(x.shape[:2], bool), squares(x.shape[0], side))
+
+
+@EMBEDDERS.register("image/vit")
+class VisionTransformer(nn.Module):
+    """A vision transformer as published on the picture's pixels, one token a patch; see `vit`."""
+
+    config: ModelConfig
+    dtype: jnp.dtype = jnp.dtype("float32")
+
+    @staticmethod
+    def example(config: ModelConfig) -> UInt8[Array, "1 Y X 3"]:
+        """One row of input, for initialisation."""
+        return jnp.zeros((1, config.image.size, config.image.size, 3), jnp.uint8)
+
+    @nn.compact
+    def __call__(self, image: UInt8[Array, "B Y X 3"]) -> Tokens:
+        c, o = self.config, self.config.image
+        side = o.size // o.patch
+        p = vit.parameters(self, vit.shapes(o.stem, o.depth, o.patch, side))
+        x = vit.features(p, (image.astype(jnp.float32) / 255).astype(self.dtype), o.patch, c)
+        if o.stem != c.width:
+            x = linear(x, self.param("kernel", normal(o.stem**-0.5), (o.stem, c.width)))
         return Tokens(x, jnp.ones(x.shape[:2], bool), squares(x.shape[0], side))
 
 

@@ -3,6 +3,7 @@
 Compilers count the body of a scan once and see nothing inside kernels, so that the count is ours and is tested.
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 
 import jax
@@ -113,6 +114,10 @@ def encode(config: ModelConfig, modality: str, share: float = 1.0) -> float:
     channels, side, embedding = 3.0 * image.table, image.size, 0.0
     if image.embedder == "resnet18":
         embedding = _resnet18(image, 3, image.size, image.size, count, width)
+    elif image.embedder == "vit":
+        own = dataclasses.replace(config, width=image.stem, mlp_ratio=4.0)
+        projection = image.stem * width if image.stem != width else 0
+        embedding = 2 * count * (3 * image.patch**2 * image.stem + projection) + stack(own, image.depth, count + 1)
     elif image.stem:
         out = image.stem
         while side > image.size // image.patch:

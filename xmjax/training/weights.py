@@ -1,4 +1,4 @@
-"""What a run begins with: another run's parameters, weights of ResNet-18 trained on ImageNet, word vectors.
+"""What a run begins with: another run's parameters, published weights of ResNet-18 or a ViT, word vectors.
 
 Files are read once, before the first step; a run that goes on has everything in its checkpoint.
 """
@@ -17,7 +17,7 @@ import safetensors
 from xmjax import files, inference, sharding
 from xmjax.config import AudioConfig, Config, ImageConfig, MeshConfig, ModelConfig, TextConfig
 from xmjax.errors import UserError
-from xmjax.models import resnet
+from xmjax.models import resnet, vit
 from xmjax.models.word_hash import STOPWORDS, hash_word, one_word
 
 Arrays = dict[str, np.ndarray]
@@ -57,7 +57,7 @@ def read(config: ModelConfig, params: Mapping[str, Any]) -> tuple[Arrays, Report
         if isinstance(options, TextConfig):
             found, told = _words(path, field, options, shapes)
         else:
-            found, told = _resnet18(path, field, options, shapes)
+            found, told = (_vit if options.embedder == "vit" else _resnet18)(path, field, options, shapes)
         arrays |= {f"{scope}/{name}": array for name, array in found.items()}
         told |= {"loaded": sorted(found), "missing": sorted(shapes.keys() - found.keys())}
         report[modality] = {"file": options.weights} | told
@@ -179,6 +179,26 @@ def _resnet18(
             raise UserError(
                 f"{field}: {name} has shape {array.shape} there and {shapes[name]} here; give a ResNet-18 with "
                 f"{options.stem} channels in its first stage (stem)"
+            )
+    return found, {"unused": sorted(given.keys() - used), "reshaped": reshaped}
+
+
+def _vit(
+    path: Path, field: str, options: ImageConfig | AudioConfig, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[Arrays, Report]:
+    """A vision transformer by the names of timm's state dicts."""
+    given = read_arrays(path, field)
+    found, used, reshaped = vit.from_timm(given, shapes)
+    if not found:
+        raise UserError(
+            f"{field}: has no array named as in timm's vision transformers, such as blocks.0.attn.qkv.weight, but "
+            f"{', '.join(sorted(given)[:3]) or 'none at all'}; save the state dict of such a model"
+        )
+    for name, array in found.items():
+        if array.shape != shapes[name]:
+            raise UserError(
+                f"{field}: {name} has shape {array.shape} there and {shapes[name]} here; set model.image.stem to its "
+                "width, depth to its layers and patch to its patches"
             )
     return found, {"unused": sorted(given.keys() - used), "reshaped": reshaped}
 
