@@ -1,7 +1,7 @@
 """Tests of the published vision transformer: weights by timm's names give timm's output.
 
-`vit_timm.npy` holds what timm makes of `published` and `pictures`. It was written by ``python tests/models/vit_test.py``
-where torch and timm are installed too; they are no requirements of the tests.
+`vit_timm.npy` holds what timm makes of `published` and `pictures`. ``python tests/models/vit_test.py`` wrote it,
+where torch and timm were installed too; they are no requirements of the tests.
 """
 
 import dataclasses
@@ -102,7 +102,7 @@ def test_places_are_stretched_to_another_size_and_that_is_told(begun, build):
 def test_a_file_of_another_model_is_refused(begun, build):
     from xmjax.errors import UserError
 
-    with pytest.raises(UserError, match="set model.image.stem"):
+    with pytest.raises(UserError, match="set model\\.image\\.stem"):
         begun(build(**{"model.image.depth": 2, "model.image.stem": 128}))
     module, _, report = begun(build(**{"model.image.depth": 3}))
     assert "attention_query" in report["missing"] and module is not None
