@@ -143,6 +143,7 @@ def abstract_batch():
     from xmjax.config import STREAMS
     from xmjax.data.pipeline import Stream
     from xmjax.data.source import Caption, Record
+    from xmjax.models.signals import EMBEDDERS
 
     class Blank:
         name = "blank"
@@ -151,7 +152,11 @@ def abstract_batch():
             size, audio = model.image.size, model.audio
             sound = np.zeros(audio.samples, np.int16) if audio.embedder else None
             captions = (Caption("a word", "en"),) * 8
-            self.record = Record("0", captions, np.zeros((size, size, 3), np.uint8), audio=sound)
+            extra = {}
+            for name, options in model.modalities.items():
+                if f"any/{options.embedder}" in EMBEDDERS:
+                    extra[name] = np.zeros(EMBEDDERS[f"any/{options.embedder}"].shape(options), np.uint8)
+            self.record = Record("0", captions, np.zeros((size, size, 3), np.uint8), audio=sound, extra=extra)
 
         def __len__(self) -> int:
             return 1

@@ -20,7 +20,9 @@ from xmjax.errors import UserError
 from xmjax.objectives import make
 from xmjax.training.step import abstract_state, init, jit_init, jit_update
 
-CONFIGS = sorted(p.stem for p in Path(__file__).parents[1].joinpath("configs").glob("*.py") if p.stem != "__init__")
+CONFIGS_DIRECTORY = Path(__file__).parents[1] / "configs"
+CONFIGS = sorted(p.stem for p in CONFIGS_DIRECTORY.glob("[!_]*.py"))
+FAMILIES = sorted(f"families.{p.stem}" for p in CONFIGS_DIRECTORY.joinpath("families").glob("[!_]*.py"))
 MESHES = [m for m in itertools.product((1, 2, 4, 8), repeat=3) if np.prod(m) == 8]
 
 
@@ -189,8 +191,10 @@ def shapes_on(config, mesh, abstract_batch):
     return abstract_state(config, mesh), abstract_batch(config, sharding.batch_sharding(mesh))
 
 
-@pytest.mark.parametrize("mode", ["smoke", "size=base"])
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [*itertools.product(CONFIGS, ("smoke", "size=base")), *itertools.product(FAMILIES, ("size=base",))],
+)
 def test_every_config_lowers_for_256_devices(abstract_batch, name, mode):
     config = load(name, mode)
     sizes = (64, 2, 2) if mode == "smoke" else (16, 8, 2)

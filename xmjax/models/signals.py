@@ -71,8 +71,9 @@ class Further(nn.Module):
 
     def mapped(self, x: Float[Array, "B T K"]) -> Float[Array, "B T D"]:
         """Every row of numbers as a vector that knows its place."""
-        width = self.config.width
-        x = linear(x.astype(self.dtype), self.param("kernel", normal(x.shape[-1] ** -0.5), (x.shape[-1], width)))
+        width, count = self.config.width, x.shape[-1]
+        # Small, and of any number of rows: whole on every device.
+        x = linear(x.astype(self.dtype), self.param("projection", normal(count**-0.5), (count, width)))
         return x + self.param("position", lambda key, shape: sincos(*shape), (x.shape[1], width))
 
 

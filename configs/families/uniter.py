@@ -1,0 +1,33 @@
+"""UNITER (Chen et al. 2020): one stream of regions and text; words and regions are masked, pairs matched.
+
+    python launch/pretrain.py --config=configs/families/uniter.py          accelerators; 12 layers
+    python launch/pretrain.py --config=configs/families/uniter.py:smoke    two CPU cores, under a minute, learns nothing
+
+Differs: regions are pooled from patches, boxes being given, in the place of a detector's features; a masked one is
+written as its label (features and classes there); tasks are summed in every step (drawn by turns there), and words are
+not aligned to regions by optimal transport. VisualBERT is this without masked regions.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import families
+from xmjax.objectives import options
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The config for the modes of configs/base.py."""
+    config, depth = families.start("uniter", arg)
+    families.layers(config, image=0, text=0, fusion=depth)
+    add_tasks(config)
+    return config
+
+
+def add_tasks(config: ConfigDict) -> None:
+    """Adds regions, and the three tasks of one-stream models and of ViLBERT."""
+    model = config.model
+    model.matching, model.unmasking, model.regions.count = True, True, 4 if model.image.size < 224 else 36
+    with config.unlocked():
+        config.objectives.mask_predict = options("mask_predict", unknown=0.0)
+        config.objectives.regions = options("regions")
+        config.objectives.match = options("match", hard=0.0)
+    config.evaluation.names = ("match", "objects")
