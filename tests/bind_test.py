@@ -185,7 +185,7 @@ def test_fill_reads_every_subset(make_config, batch_at):
     source = Playroom("val", further=("depth", "thermal"))
     evaluator = EVALUATORS["subsets"](config, sharding.make_mesh(config.mesh), source.read(range(12)))
     scores = evaluator(params).scores
-    assert len([name for name in scores if "/" in name]) == 8 + 4
+    assert len([name for name in scores if "/" in name]) == 8 + 5
     missing = evaluator.arms[f"missing_{MISSING:.0%}".rstrip("%")]
     assert set(missing) == {"image", "depth", "thermal"}
     assert evaluator.arms["image"]["depth"].all() and not evaluator.arms["image"]["image"].any()

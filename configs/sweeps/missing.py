@@ -16,7 +16,8 @@ def get_config() -> ConfigDict:
             "arms": {f"drop {share}": {"objectives.fill.drop": share, "steps": 400} for share in (0.3, 0.0, 0.6)},
             "seeds": (0, 1, 2),
             "metrics": tuple(
-                f"playroom/subsets/{name}" for name in (*subsets, "text_alone", "missing_30", "chance", "most_frequent")
+                f"playroom/subsets/{name}"
+                for name in (*subsets, "ensemble", "text_alone", "missing_30", "chance", "most_frequent")
             ),
             "control": "drop 0.3",
             "budget_seconds": 180.0,
