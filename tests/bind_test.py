@@ -17,6 +17,7 @@ from xmjax.evaluation import EVALUATORS
 from xmjax.evaluation.emergent import agreement, trained_pairs
 from xmjax.evaluation.run import first_records
 from xmjax.evaluation.subsets import MISSING
+from xmjax.model_api import Model
 from xmjax.models.signals import embedder
 from xmjax.objectives import make, options, total_loss
 from xmjax.objectives.bind import focused
@@ -154,6 +155,18 @@ def test_emergent_pairs_are_those_that_no_objective_shows_together(config, param
         assert scores[f"emergent/{pair}/R@1/random"] == pytest.approx(1 / 12)
         assert 0 <= scores[f"emergent/{pair}/R@1"] <= 1 and scores[f"emergent/{pair}/n"] == 12
         assert scores[f"emergent/{pair}/R@10/oracle"] > 0.9
+
+
+def test_a_loaded_model_embeds_them(config, params):
+    records = Playroom("val", seconds=0.25, further=tuple(SIGNALS)).read(range(3))
+    model = Model(config, params)
+    found = {m: model.embed(**{m: [r.extra[m] for r in records]}) for m in ("depth", "tags")}
+    assert all(x.shape == (3, config.model.embedding) for x in found.values())
+    np.testing.assert_allclose(model.embed(tags=records[1].extra["tags"]), found["tags"][1:2], atol=1e-5)
+    with pytest.raises(UserError, match="no modality 'smell' here"):
+        model.embed(smell=records[0].extra["tags"])
+    with pytest.raises(UserError, match="give one of them"):
+        model.embed(text="a cup", depth=records[0].extra["depth"])
 
 
 def test_who_knows_what_two_modalities_tell_finds_the_scene():

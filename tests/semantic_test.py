@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xmjax import vocab
+from xmjax import predict, vocab
 from xmjax.config import RegionsConfig
 from xmjax.data import playroom
+from xmjax.data.arrays import text_ids
 from xmjax.data.folder import Folder, regions
 from xmjax.data.image_files import squared
 from xmjax.data.pipeline import Example
@@ -20,6 +21,7 @@ from xmjax.data.source import Region
 from xmjax.errors import UserError
 from xmjax.evaluation.labels import masked_objects
 from xmjax.evaluation.match import pair_scores, reranked
+from xmjax.model_api import Model
 from xmjax.models.regions import GREY, erased
 from xmjax.objectives import make, options, total_loss
 from xmjax.objectives.match import PRIOR, PRIOR_ENTROPY, drawn
@@ -50,6 +52,31 @@ def model(config):
     """The model bound to its first parameters."""
     params = jax.jit(lambda: init(config))().params
     return make_model(config).bind({"params": params})
+
+
+def test_a_loaded_model_matches_texts_with_pictures(config, make_config):
+    params = jax.jit(lambda: init(config))().params
+    loaded, bound = Model(config, params), make_model(config).bind({"params": params})
+    records = Playroom("val").read(range(2))
+    boxes = [region.box for region in records[0].regions]
+    texts = [caption.text for caption in (*records[0].captions, *records[1].captions)]
+    found = loaded.match(texts, records[0].image, boxes)
+    assert len(found) == 4 and len(set(found)) > 1
+    shown = jnp.asarray(records[0].image[None]), jnp.asarray(boxes_array(records[0].regions, 4)[None])
+    for text, probability in zip(texts, found, strict=True):
+        ids = jnp.asarray(text_ids(text, config.model.text.max_bytes)[None])
+        logit = bound.matches(
+            {"image": bound.grounded(bound.encode("image", shown[0]), shown[1]), "text": bound.encode("text", ids)}
+        )
+        assert probability == pytest.approx(float(jax.nn.sigmoid(logit[0])), abs=1e-5)
+    given = [":".join(map(str, box)) for box in boxes]
+    answer = predict.match(loaded, texts[0], records[0].image, given)
+    assert answer.values["probability"] == pytest.approx(found[0], abs=1e-5) and answer.lines == [f"{found[0]:.1%}"]
+    for wrong, message in ((None, "boxes of 1 to 4"), ([], "boxes of 1 to 4"), ([(0, 0, 1)], "is none")):
+        with pytest.raises(UserError, match=message):
+            loaded.match(texts[0], records[0].image, wrong)
+    with pytest.raises(UserError, match="has not trained match"):
+        Model(make_config(), {}).match("a", records[0].image)
 
 
 @pytest.mark.parametrize("seed", range(50))

@@ -16,13 +16,15 @@ from xmjax import inference, sharding, vocab
 from xmjax.config import Config, MeshConfig
 from xmjax.data import playroom
 from xmjax.data.arrays import asked, gloss_ids, prompt_ids, text_ids
-from xmjax.data.source import Caption, Question, Word
+from xmjax.data.regions import boxes_array
+from xmjax.data.source import Caption, Question, Region, Word
 from xmjax.errors import UserError
 from xmjax.evaluation.answer import write_answer
 from xmjax.evaluation.base import batched
 from xmjax.evaluation.caption import picture_memory, write
 from xmjax.evaluation.fill import association_of, candidate_sequences, read_masked, score_candidates
 from xmjax.evaluation.localize import heat, spread
+from xmjax.evaluation.match import encoded, matched
 from xmjax.evaluation.objects import found_objects, kept
 from xmjax.evaluation.pointing import pointed
 from xmjax.evaluation.prompts import label_vectors, prompts
@@ -118,15 +120,28 @@ class Model:
         text: str | Sequence[str] | None = None,
         image: Picture | Sequence[Picture] | None = None,
         audio: Sound | Sequence[Sound] | None = None,
+        **further: Any,
     ) -> Float[np.ndarray, "n E"]:
-        """Unit vectors of texts, of pictures or of sounds, whose dot products say what belongs together; one row each.
+        """Unit vectors of one modality's items, whose dot products say what belongs together; one row each.
+
+        Args:
+          text: texts.
+          image: pictures.
+          audio: sounds.
+          further: one of the model's further modalities by its name, a uint8 array as in `Record.extra` or a list of
+            them.
 
         Raises:
           UserError: not exactly one of them is given, a file cannot be read, or the run has trained no contrast of it.
         """
-        given = {m: x for m, x in (("text", text), ("image", image), ("audio", audio)) if x is not None}
+        given = {"text": text, "image": image, "audio": audio} | further
+        given = {m: x for m, x in given.items() if x is not None}
         if len(given) != 1:
             raise UserError("embed takes a text, an image or a sound: give one of them, and call it again for others")
+        if unknown := given.keys() - {"text", "image", "audio"} - self.config.model.others.keys():
+            raise UserError(
+                f"no modality {unknown.pop()!r} here: this model has {', '.join(self.config.model.modalities)}"
+            )
         ((modality, value),) = given.items()
         pairs = self.contrasted()
         if not pairs:
@@ -139,6 +154,8 @@ class Model:
             data = [picture(item, self.config) for item in items]
         elif modality == "audio":
             data = [sound(item, self.config) for item in items]
+        elif modality in further:
+            data = [np.asarray(item, np.uint8) for item in items]
         else:
             data = [text_ids(item, self.config.model.text.max_bytes) for item in items]
         return self._call(vectors, np.stack(data), modality=modality)
@@ -215,7 +232,45 @@ class Model:
     def contrasted(self) -> list[tuple[str, str]]:
         """Pairs of modalities that the run has contrasted; those in a pair have vectors."""
         tasks = [self.config.objectives.get(name) for name in ("contrast", "sound")]
-        return [(task.first, task.second) for task in tasks if task is not None]
+        pairs = [(task.first, task.second) for task in tasks if task is not None]
+        if bound := self.config.objectives.get("bind"):
+            pairs += [(bound.to, modality) for modality in bound.modalities]
+        return pairs
+
+    def match(
+        self,
+        text: str | Sequence[str],
+        image: Picture | Sequence[Picture],
+        boxes: Sequence[Sequence[float]] | None = None,
+    ) -> Any:
+        """Probability that a text and a picture belong together, read off the matching identifier.
+
+        A single picture serves all texts of a list, and a single text is asked of every picture. In training a third of
+        the pairs belonged together.
+
+        Args:
+          text: what may fit.
+          image: the picture.
+          boxes: of the objects of a single picture, (y0, x0, y1, x1) as fractions of the side, where the model reads
+            objects.
+
+        Raises:
+          UserError: a picture cannot be read, the run has not trained match, or boxes are missing or too many.
+        """
+        self._trained("match")
+        texts, pictures, single = _paired(text, image)
+        most, given = self.config.model.regions.count, [Region(_box(box), "") for box in boxes or ()]
+        if most and not 1 <= len(given) <= most:
+            raise UserError(f"this run matches texts with objects: give the boxes of 1 to {most} of the picture's")
+        if given and not most:
+            raise UserError("this run matches texts with whole pictures: leave the boxes out")
+        if most and _several(image):
+            raise UserError("boxes are of one picture: give the pictures one after the other")
+        shown = np.stack([picture(p, self.config) for p in pictures])
+        ids = np.stack([text_ids(t, self.config.model.text.max_bytes) for t in texts])
+        logits = self._call(_matched, shown, np.repeat(boxes_array(given, max(1, most))[None], len(ids), 0), ids)
+        found = [float(1 / (1 + np.exp(-logit))) for logit in logits]
+        return found[0] if single else found
 
     def localize(self, image: Picture, audio: Sound) -> Float[np.ndarray, "S S"]:
         """Where in a picture a sound comes from: cosines of the sound with the picture's parts, for every pixel.
@@ -546,6 +601,10 @@ def _scale(model: Any, row: Any) -> Any:
 
 def _rounded(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
+
+
+def _matched(model: Any, image: Any, boxes: Any, text: Any) -> Any:
+    return matched(model, *encoded(model, image, boxes, text))
 
 
 def _likeliest(ids: np.ndarray, score: np.ndarray, top: int) -> list[tuple[str, float]]:

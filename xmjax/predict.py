@@ -57,6 +57,7 @@ FIELDS: dict[str, tuple[type, str]] = {
     "tabs": (list, "tab files of the Open Multilingual WordNet, for a directory of WordNet"),
     "picture": (str, "PNG to draw the answer into"),
     "candidates": (list, "words to choose from, with commas between"),
+    "boxes": (list, "of the picture's objects, each as y0:x0:y1:x1 from 0 to 1, with commas between"),
     "labels": (list, "labels to choose from, with commas between"),
     "templates": (list, "texts with {} where a label stands, with commas between; default the run's"),
     "top": (int, "most words, tags or items to show"),
@@ -128,6 +129,13 @@ def tags(
     found = model.tags(image, labels, templates, top)
     values = [{"tag": tag, "cosine": round(cosine, 6)} for tag, cosine in found]
     return Answer({"tags": values}, [f"{cosine:.3f}  {tag}" for tag, cosine in found])
+
+
+@COMMANDS.register("match")
+def match(model: Model, text: str, image: str, boxes: list[str] | None = None) -> Answer:
+    """Whether a text and a picture belong together."""
+    found = model.match(text, image, None if boxes is None else [box.split(":") for box in boxes])
+    return Answer({"probability": round(found, 6)}, [f"{found:.1%}"])
 
 
 @COMMANDS.register("answer")
