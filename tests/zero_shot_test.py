@@ -14,7 +14,7 @@ from xmjax.data import playroom
 from xmjax.data.folder import Folder
 from xmjax.data.source import Caption, Record, Region
 from xmjax.errors import UserError
-from xmjax.evaluation.prompts import label_vectors, prompts
+from xmjax.evaluation.prompts import best_prompts, label_vectors, prompts
 from xmjax.evaluation.tags import (
     TagsEvaluator,
     average_precision,
@@ -122,7 +122,11 @@ def test_zero_shot_reads_the_texts_of_labels(zero_shot, config, mesh, make_confi
     def shown(of):
         return lambda params, image: of("model" if image is zero_shot.image["model"] else "seen")
 
-    zero_shot.read, zero_shot.see = lambda params: vectors, shown(lambda key: answers[key])
+    def read(params, texts):
+        """A text is all labels that it stands for, two of them where it names a homograph."""
+        return np.array([[float(text in own) for own in zero_shot.labels.values()] for text in texts])
+
+    zero_shot.read, zero_shot.see = read, shown(lambda key: answers[key])
     scores = zero_shot(None).scores
     for name in ("model", "seen", "model/oracle", "seen/oracle", "by_attribute/color", "by_attribute/kind"):
         assert scores[f"zero_shot/{name}"] == 1
@@ -157,10 +161,27 @@ def test_tags_of_the_playroom(config, mesh):
     assert "bat / 방망이" in scene_tags(config, playroom.Scene(
         (playroom.Toy("bat_club", "red", "big", (0, 0, 9, 9)),), None, "easy", 32, (0, 0, 0), 0
     ))  # fmt: skip
-    assert "there is a small red bat" in evaluator.tags["bat / 방망이"]
-    assert "there is a small red bat" in evaluator.tags["red / 빨간"]
-    width = len(evaluator.tags)
-    evaluator.read, evaluator.see = lambda p: np.eye(width), lambda p, image: evaluator.right.astype(float)
+    # "a bat" is said of two kinds, and stands for neither; of its colour it tells all the same.
+    assert "작은 빨간 방망이가 있다" in evaluator.tags["bat / 방망이"]
+    assert not any("bat" in text for text in evaluator.tags["bat / 방망이"])
+    assert "there is a small red cup" in evaluator.tags["cup / 컵"]
+    assert "작은 빨간 방망이가 있다" in evaluator.tags["red / 빨간"]
+    width, tags = len(evaluator.tags), list(evaluator.tags)
+    colored = {
+        f"{en} / {playroom.NAMES_OF_COLORS['ko'][color]}" for color, en in playroom.NAMES_OF_COLORS["en"].items()
+    }
+    kinds = {text: i for i, tag in enumerate(tags) for text in evaluator.tags[tag] if tag not in colored}
+    colors = {text: i for i, tag in enumerate(tags) for text in evaluator.tags[tag] if tag in colored}
+
+    def read(params, texts):
+        """A text is what it tells: its kind and its colour."""
+        return sum(np.eye(width + 1)[[known.get(t, width) for t in texts]][:, :width] for known in (kinds, colors))
+
+    def see(params, image):
+        """A picture is near to a text as far as both of what it tells are there."""
+        return evaluator.right.astype(float)
+
+    evaluator.read, evaluator.see = read, see
     scores = evaluator(None).scores
     assert scores["tags/n"] == 40
     for way in ("image_to_tag_mAP", "tag_to_image_mAP"):
@@ -214,6 +235,14 @@ def test_a_label_is_the_mean_of_its_prompts():
     rows = {"a": [1.0, 0.0], "b": [0.0, 1.0], "c": [-1.0, 0.0]}
     found = label_vectors(lambda texts: np.array([rows[t] for t in texts]), {"x": ["a", "b"], "y": ["c"]})
     np.testing.assert_allclose(found, [[2**-0.5, 2**-0.5], [-1, 0]])
+
+
+def test_a_picture_has_a_tag_where_one_of_its_prompts_fits():
+    rows = {"a": [1.0, 0.0], "b": [0.0, 1.0], "c": [-1.0, 0.0]}
+    found = best_prompts(
+        lambda texts: np.array([rows[t] for t in texts]), {"x": ["a", "b"], "y": ["c", "b"]}, np.array([[0.8, 0.6]])
+    )
+    np.testing.assert_allclose(found, [[0.8, 0.6]])
 
 
 def test_templates_of_the_config_come_before_the_data_own(make_config):

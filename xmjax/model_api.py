@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -27,7 +27,7 @@ from xmjax.evaluation.localize import heat, spread
 from xmjax.evaluation.match import encoded, matched
 from xmjax.evaluation.objects import found_objects, kept
 from xmjax.evaluation.pointing import pointed
-from xmjax.evaluation.prompts import label_vectors, prompts
+from xmjax.evaluation.prompts import best_prompts, label_vectors, prompts
 from xmjax.evaluation.retrieval import vectors
 from xmjax.evaluation.tags import playroom_tags
 from xmjax.inputs import Picture, Sound, each_masked, marked, masked, picture, sound
@@ -183,7 +183,8 @@ class Model:
             pictures and texts.
         """
         names = self._candidates(labels, "labels")
-        cosines = self._likeness(image, {n: self._prompts(n, templates) for n in names})
+        labelled = label_vectors(self.embed, {n: self._prompts(n, templates) for n in names})
+        cosines = self.embed(image=image) @ labelled.T
         nats = -cosines * self._call(_scale, np.zeros((1, 1)))[0]
         found = [_ranked(names, row) for row in nats]
         return found if _several(image) else found[0]
@@ -204,7 +205,7 @@ class Model:
           top: most tags returned.
 
         Returns:
-          (tag, cosine) pairs, nearest first. A list of pictures gives a list.
+          (tag, cosine) pairs, nearest first, by the prompt of a tag that is nearest. A list of pictures gives a list.
 
         Raises:
           UserError: as of `classify`, or the run's data have no tags of their own and none are given.
@@ -217,17 +218,13 @@ class Model:
             labels = playroom_tags(self.config, _checked(templates))
         else:
             raise UserError("this run's data have no tags of their own: give the labels to choose from")
-        names, cosines = list(labels), self._likeness(image, labels)
+        names, cosines = list(labels), best_prompts(self.embed, labels, self.embed(image=image))
         order = np.argsort(-cosines, axis=1, kind="stable")[:, :top]
         found = [[(names[k], float(row[k])) for k in best] for row, best in zip(cosines, order, strict=True)]
         return found if _several(image) else found[0]
 
     def _prompts(self, label: str, templates: Sequence[str] | None, alone: bool = True) -> list[str]:
         return prompts(self.config, [label], alone, _checked(templates))
-
-    def _likeness(self, image: Any, labels: Mapping[str, Sequence[str]]) -> Float[np.ndarray, "n L"]:
-        """Cosines of pictures and labels."""
-        return self.embed(image=image) @ label_vectors(self.embed, labels).T
 
     def contrasted(self) -> list[tuple[str, str]]:
         """Pairs of modalities that the run has contrasted; those in a pair have vectors."""

@@ -1,4 +1,4 @@
-"""Labels as texts: the prompts that stand for a class or a tag, and its vector, which is the mean of theirs."""
+"""Labels as texts: the prompts that stand for a class or a tag, and how near a picture is to them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -46,21 +46,41 @@ def label_vectors(embed: Callable[[list[str]], Float[np.ndarray, "n E"]], labels
       embed: unit vectors of texts.
       labels: with at least one prompt each.
     """
-    texts = list(dict.fromkeys(text for own in labels.values() for text in own))
-    row = {text: i for i, text in enumerate(texts)}
-    found = embed(texts)
-    means = np.stack([found[[row[text] for text in own]].mean(0) for own in labels.values()])
+    found, rows = _prompt_vectors(embed, labels)
+    means = np.stack([found[own].mean(0) for own in rows])
     return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
 
 
-def label_reader(evaluator: Evaluator, labels: Labels) -> Callable[[Any], Float[np.ndarray, "L E"]]:
-    """`label_vectors` as a function of the parameters of an evaluator's model."""
+def best_prompts(
+    embed: Callable[[list[str]], Float[np.ndarray, "n E"]], labels: Labels, items: Float[np.ndarray, "N E"]
+) -> Float[np.ndarray, "N L"]:
+    """Cosine of items with the prompt of each label that is nearest to them.
+
+    Where every prompt says something besides the label, such as a colour, an item fits one of them and not their mean.
+
+    Args:
+      embed: unit vectors of texts.
+      labels: with at least one prompt each.
+      items: unit vectors.
+    """
+    found, rows = _prompt_vectors(embed, labels)
+    cosines = items @ found.T
+    return np.stack([cosines[:, own].max(1) for own in rows], 1)
+
+
+def _prompt_vectors(
+    embed: Callable[[list[str]], Float[np.ndarray, "n E"]], labels: Labels
+) -> tuple[Float[np.ndarray, "P E"], list[list[int]]]:
+    """Vectors of all prompts, each once, and which of them are each label's."""
+    texts = list(dict.fromkeys(text for own in labels.values() for text in own))
+    row = {text: i for i, text in enumerate(texts)}
+    return embed(texts), [[row[text] for text in own] for own in labels.values()]
+
+
+def text_reader(evaluator: Evaluator) -> Callable[[Any, list[str]], Float[np.ndarray, "n E"]]:
+    """Unit vectors of texts as a function of the parameters of an evaluator's model and of the texts."""
     run, length = evaluator.compiled(partial(vectors, modality="text")), evaluator.config.model.text.max_bytes
-
-    def read(params: Any) -> Float[np.ndarray, "L E"]:
-        return label_vectors(lambda texts: run(params, np.stack([text_ids(t, length) for t in texts])), labels)
-
-    return read
+    return lambda params, texts: run(params, np.stack([text_ids(t, length) for t in texts]))
 
 
 def play_name(config: Config, names: Mapping[str, Mapping[str, str]], key: str) -> str:

@@ -13,7 +13,7 @@ from xmjax.data import playroom
 from xmjax.data.arrays import image_bytes
 from xmjax.data.source import Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores
-from xmjax.evaluation.prompts import label_reader, look_texts, play_name, prompts
+from xmjax.evaluation.prompts import best_prompts, look_texts, play_name, prompts, text_reader
 from xmjax.evaluation.retrieval import vectors
 from xmjax.lexicon import entities, open_dictionary
 
@@ -44,7 +44,7 @@ class TagsEvaluator(Evaluator):
             return
         self.image = np.stack([image_bytes(r, config.model.image) for r in (shown[i] for i in tagged)])
         self.see = self.compiled(partial(vectors, modality="image"))
-        self.read = label_reader(self, self.tags)
+        self.read = text_reader(self)
         self.constant = both_precisions(self.right, self.right, "/oracle")
         self.constant |= both_precisions(np.zeros(self.right.shape), self.right, "/chance")
         likely = mean_average_precision(frequencies(self.right), self.right)
@@ -57,17 +57,22 @@ class TagsEvaluator(Evaluator):
     def __call__(self, params):
         if not len(self.right):
             return Report({"tags/n": 0})
-        cosines = self.see(params, self.image) @ self.read(params).T
+        cosines = best_prompts(partial(self.read, params), self.tags, self.see(params, self.image))
         return Report(both_precisions(cosines, self.right) | self.constant)
 
 
 def playroom_tags(config: Config, templates: Sequence[str] = ()) -> dict[str, list[str]]:
-    """Kinds and colours with their prompts: of a kind in every colour, of a colour with every kind, as captions do."""
+    """Kinds and colours with their prompts: of a kind in every colour, of a colour with every kind, as captions do.
+
+    A text that stands for two kinds ("a bat") is a prompt of neither where another language tells them apart.
+    """
+    looks = list(itertools.product(playroom.KINDS, playroom.COLORS))
+    said = [prompts(config, look_texts(config, *look), alone=False, templates=templates) for look in looks]
+    used = Counter(itertools.chain.from_iterable(said))
     tags: dict[str, list[str]] = {}
-    for kind, color in itertools.product(playroom.KINDS, playroom.COLORS):
-        texts = prompts(config, look_texts(config, kind, color), alone=False, templates=templates)
-        for name in toy_tags(config, kind, color):
-            tags.setdefault(name, []).extend(texts)
+    for look, texts in zip(looks, said, strict=True):
+        for name in toy_tags(config, *look):
+            tags.setdefault(name, []).extend([text for text in texts if used[text] == 1] or texts)
     return {name: list(dict.fromkeys(texts)) for name, texts in tags.items()}
 
 

@@ -13,7 +13,7 @@ from xmjax.data.arrays import image_bytes
 from xmjax.data.source import Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.items import commonest
-from xmjax.evaluation.prompts import Labels, label_reader, look_texts, play_name, prompts
+from xmjax.evaluation.prompts import Labels, label_vectors, look_texts, play_name, prompts, text_reader
 from xmjax.evaluation.retrieval import recalls, vectors
 
 Items = dict[str, list[tuple[Record, str]]]
@@ -49,7 +49,7 @@ class ZeroShotEvaluator(Evaluator):
             key: np.stack([image_bytes(r, config.model.image) for r, _ in items]) for key, items in self.items.items()
         }
         self.see = self.compiled(partial(vectors, modality="image"))
-        self.read = label_reader(self, self.labels)
+        self.read = text_reader(self)
 
     def _attributes(self, names: np.ndarray) -> dict[str, Bool[np.ndarray, "N L"]]:
         """Which labels agree with a held-out toy in its colour, and which in its kind."""
@@ -68,7 +68,7 @@ class ZeroShotEvaluator(Evaluator):
     def __call__(self, params):
         if not self.items["model"]:
             return Report({"zero_shot/n": 0})
-        labels = self.read(params)
+        labels = label_vectors(partial(self.read, params), self.labels)
         cosines = {key: self.see(params, image) @ labels.T for key, image in self.image.items()}
         scores = {f"zero_shot/{key}": accuracy(found, self.right[key]) for key, found in cosines.items()}
         for name, right in self.attributes.items():
