@@ -132,7 +132,7 @@ def test_zero_shot_reads_the_texts_of_labels(zero_shot, config, mesh, make_confi
         assert scores[f"zero_shot/{name}"] == 1
     assert scores["zero_shot/n"] == 40 and scores["zero_shot/chance"] == pytest.approx(1 / 120)
     assert 0 <= scores["zero_shot/model/most_frequent"] < 0.5
-    zero_shot.see = shown(lambda key: np.ones_like(answers[key]))
+    zero_shot.see = shown(lambda key: np.zeros_like(answers[key]))
     scores = zero_shot(None).scores
     assert scores["zero_shot/model"] == pytest.approx(scores["zero_shot/chance"])
     for name, chance in (("color", 1 / 6), ("kind", 1 / 20)):

@@ -570,7 +570,7 @@ def _paired(text: Any, image: Any) -> tuple[list[str], list[Any], bool]:
     return texts or [text] * count, pictures or [image] * count, not (texts or pictures)
 
 
-def _box(box: Sequence[float]) -> tuple[float, ...]:
+def _box(box: Sequence[float]) -> tuple[float, float, float, float]:
     try:
         y0, x0, y1, x1 = (float(x) for x in box)
     except (TypeError, ValueError):

@@ -134,7 +134,8 @@ def tags(
 @COMMANDS.register("match")
 def match(model: Model, text: str, image: str, boxes: list[str] | None = None) -> Answer:
     """Whether a text and a picture belong together."""
-    found = model.match(text, image, None if boxes is None else [box.split(":") for box in boxes])
+    given: Any = None if boxes is None else [box.split(":") for box in boxes]  # numbers or not, which match tells
+    found = model.match(text, image, given)
     return Answer({"probability": round(found, 6)}, [f"{found:.1%}"])
 
 
