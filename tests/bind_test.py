@@ -1,5 +1,7 @@
 """Tests of further modalities: their signals, their embedders, binding, missing ones, and what is scored of them."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,11 +17,12 @@ from xmjax.data.playroom.world import extent
 from xmjax.errors import UserError
 from xmjax.evaluation import EVALUATORS
 from xmjax.evaluation.emergent import agreement, trained_pairs
+from xmjax.evaluation.retrieval import recalls
 from xmjax.evaluation.run import first_records
 from xmjax.evaluation.subsets import MISSING
 from xmjax.model_api import Model
 from xmjax.models.signals import embedder
-from xmjax.objectives import make, options, total_loss
+from xmjax.objectives import OBJECTIVES, make, options, total_loss
 from xmjax.objectives.bind import focused
 from xmjax.training import flops
 from xmjax.training.step import init, make_model
@@ -84,6 +87,34 @@ def test_signals_tell_what_they_are_said_to_tell():
     assert (sent[0] > 0).all() and not sent[1:].any()
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("image", {}, "means something else"),
+        ("depth", {"embedder": None}, "must name its embedder"),
+        ("depth", {"embedder": "nose"}, "choose plane, series or bytes, or register one"),
+        ("depth", {"sise": 3}, "its fields are embedder, unimodal_layers, size, patch, stem, table"),
+        ("depth", {"patch": 5}, "must divide size=32"),
+        ("depth", {"patch": 0}, "whole number above 0"),
+        ("depth", {"unimodal_layers": -1}, "must be a whole number"),
+        ("motion", {"embedder": "series", "length": 30, "channels": 2, "patch": 2}, "must be a multiple of 8"),
+        ("tags", {"embedder": "bytes", "length": 16, "patch": 3}, "must be a multiple of 3"),
+    ],
+)
+def test_what_a_further_modality_must_say(make_config, name, changes, message):
+    plane = {"size": 32, "patch": 8, "stem": 0, "table": 4}
+    fields = {"embedder": "plane", "unimodal_layers": 1} | (plane if changes.get("embedder") in (None, "nose") else {})
+    fields = {field: value for field, value in (fields | changes).items() if value is not None}
+    with pytest.raises(UserError, match=message):
+        make_config({"model.others": {name: fields}})
+
+
+@pytest.mark.parametrize("others", [("smell",), ("image",), ("text",), ("depth", "depth")])
+def test_fill_reads_modalities_that_there_are_once(bound, others):
+    with pytest.raises(UserError, match=r"objectives\.fill\.others"):
+        bound(objectives={"fill": options("fill", others=others)})
+
+
 @pytest.mark.parametrize("modality", ["depth", "inertial", "tags"])
 def test_an_embedder_serves_a_modality_of_any_name_and_is_counted(config, modality):
     options_ = config.model.modalities[modality]
@@ -134,7 +165,10 @@ def test_what_is_learned_least_counts_most():
     ("changes", "message"),
     [
         ({"modalities": ()}, "is empty"),
-        ({"modalities": ("smell",)}, "names 'smell'"),
+        ({"modalities": ("smell",)}, r"bind\.modalities='smell'"),
+        ({"modalities": ("depth", "image")}, "not what to is"),
+        ({"modalities": ("depth", "depth")}, "name each once"),
+        ({"modalities": ("depth",), "loss": "ranking"}, r"objectives\.bind\.margin"),
         ({"modalities": ("depth", "tags"), "weights": (1.0,)}, "1 numbers for 2"),
         ({"modalities": ("depth",), "focus": -1.0}, "must not be negative"),
     ],
@@ -151,6 +185,14 @@ def test_emergent_pairs_are_those_that_no_objective_shows_together(config, param
     pairs = {tuple(name.split("/")[1].split("_to_")) for name in scores}
     assert len(pairs) == 30 and not any("image" in pair for pair in pairs)
     assert {frozenset(p) for p in pairs}.isdisjoint(trained_pairs(config))
+    # Captions of a sound would pair it with texts, and what fill reads together is paired too.
+    more = {"caption": options("caption", modality="audio"), "fill": options("fill", others=("depth",))}
+    shown = trained_pairs(
+        dataclasses.replace(config, objectives={n: OBJECTIVES[n].Options(**o) for n, o in more.items()})
+    )
+    assert shown == {
+        frozenset(p) for p in (("text", "audio"), ("text", "image"), ("text", "depth"), ("image", "depth"))
+    }
     for pair in ("text_to_audio", "tags_to_inertial"):
         assert scores[f"emergent/{pair}/R@1/random"] == pytest.approx(1 / 12)
         assert 0 <= scores[f"emergent/{pair}/R@1"] <= 1 and scores[f"emergent/{pair}/n"] == 12
@@ -167,6 +209,12 @@ def test_a_loaded_model_embeds_them(config, params):
         model.embed(smell=records[0].extra["tags"])
     with pytest.raises(UserError, match="give one of them"):
         model.embed(text="a cup", depth=records[0].extra["depth"])
+
+
+def test_the_oracle_reads_what_sound_and_warmth_tell_of_places():
+    records = Playroom("val", seconds=0.25).read(range(120))
+    for pair, least in ((("audio", "depth"), 0.8), (("thermal", "tags"), 0.9), (("audio", "thermal"), 0.25)):
+        assert recalls([agreement(records, *pair)])["R@1"] > least, pair
 
 
 def test_who_knows_what_two_modalities_tell_finds_the_scene():
@@ -203,6 +251,17 @@ def test_fill_reads_every_subset(make_config, batch_at):
     assert set(missing) == {"image", "depth", "thermal"}
     assert evaluator.arms["image"]["depth"].all() and not evaluator.arms["image"]["image"].any()
     assert scores["subsets/n"] == len(evaluator.items) > 0
+
+
+def test_an_ensemble_multiplies_what_each_tells_beside_the_text():
+    evaluator = object.__new__(EVALUATORS["subsets"])
+    evaluator.modalities = ("a", "b")
+    own = {"a": [0.6, 0.3, 0.1], "b": [0.2, 0.7, 0.1], "text_alone": [0.5, 0.25, 0.25]}
+    nats = {name: np.array([[*-np.log(p), np.inf]]) for name, p in own.items()}
+    found = evaluator._ensemble(nats)
+    expected = -np.log([0.6 * 0.2 / 0.5, 0.3 * 0.7 / 0.25, 0.1 * 0.1 / 0.25])
+    np.testing.assert_allclose(found[0, :3], expected, rtol=1e-6)
+    assert found[0, 3] == np.inf
 
 
 def test_the_configs_are_what_they_say():

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from configs.base import SIZES
 from configs.bind import get_config as bind_config
 from configs.families import UNUSED
 from xmjax import config as config_module
@@ -31,12 +32,13 @@ def held(config) -> dict[str, int]:
     return {name: sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(part)) for name, part in params.items()}
 
 
-@pytest.mark.parametrize("arg", ["", "smoke", "size=base", "size=large"])
+@pytest.mark.parametrize("arg", ["", "smoke", *(f"size={size}" for size in SIZES)])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_mode_builds(name, arg):
     config = built(name, arg)
     assert config.name.startswith(name) and config.name.endswith("smoke") == (arg == "smoke")
-    assert config.model.width == {"": 768, "size=base": 768, "size=large": 1024, "smoke": 32}[arg]
+    widths = {"": 768, "size=base": 768, "size=large": 1024, "size=huge": 1280, "smoke": 32}
+    assert config.model.width == widths.get(arg, 128)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def test_every_mode_builds(name, arg):
         ("cappa", {"unimodal_image": 12 * LAYER, "decoder": 6 * (LAYER + CROSS)}),
     ],
 )
-def test_parameters_are_the_papers(name, parts):
+def test_layers_have_the_papers_parameters(name, parts):
     found = held(built(name))
     for part, expected in parts.items():
         tables = 768 * 384 * 2 if part == "decoder" else 0  # of bytes, in and out

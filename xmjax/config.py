@@ -239,6 +239,8 @@ class ModelConfig:
       bottleneck: tokens that modalities share in fusion by "bottleneck".
       decoder_layers: layers of the byte decoder.
       embedding: width of the pooled vectors of the towers.
+      log_scale: logarithm of the factor that similarities in contrastive losses begin with; at most log 100.
+      similarity_bias: what the sigmoid loss adds to them at first: near minus the logarithm of the batch size.
       association: whether the model tells which units of the other modality each unit of the text speaks of.
       matching: whether it tells, by an identifier in the fused sequence, whether what is fused belongs together.
       unmasking: whether it tells the bytes that stand at masked places of a text.
@@ -261,6 +263,8 @@ class ModelConfig:
     bottleneck: int = 4
     decoder_layers: int = 2
     embedding: int = 128
+    log_scale: float = 2.3
+    similarity_bias: float = -2.7
     association: bool = False
     matching: bool = False
     unmasking: bool = False

@@ -1,11 +1,13 @@
 """What the fields of a config may hold."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from xmjax.config import STREAMS, Config
 from xmjax.errors import UserError
 from xmjax.models.fusion import FUSIONS
 from xmjax.models.objects import METHODS
+from xmjax.models.signals import EMBEDDERS
 from xmjax.models.vit import HEAD
 from xmjax.training import adapters
 
@@ -94,9 +96,8 @@ def validate(config: Config) -> None:
         image.max_file_bytes,
         f"must be a multiple of {image.file_kernel // 2}, the stride of model.image.file_kernel={image.file_kernel}",
     )
-    check(
-        not image.reach or image.embedder != "file", "model.image.reach", image.reach, "bytes of a file have no places"
-    )
+    near = not image.reach or (image.embedder == "pixels" and image.unimodal_layers >= 1)
+    check(near, "model.image.reach", image.reach, "is of the picture's own layers over tokens of pixels; leave it 0")
     one_of("model.image.reduce", image.reduce, "", *METHODS)
     if image.reduce:
         check(image.embedder == "pixels", "model.image.reduce", image.reduce, "only tokens of pixels have places")
@@ -125,6 +126,8 @@ def validate(config: Config) -> None:
         lists = not stream.held_out or stream.source in ("folder", "stamps")
         check(lists, f"{field}.held_out", stream.held_out, "lists records of a folder or of stamps; leave it empty")
         check(sounds, f"{field}.sound", True, "needs source='playroom' and config.model.audio.embedder, such as 'mel'")
+    for name, others in model.others.items():
+        _check_other(name, others, model.fusion_layers, check)
     text = model.text
     check(
         text.max_bytes <= 960, "model.text.max_bytes", text.max_bytes, "the decoder has 1024 positions; use at most 960"
@@ -185,9 +188,18 @@ def validate(config: Config) -> None:
         points = options.schedule
         pairs = all(len(point) == 2 for point in points)
         check(pairs, f"objectives.{name}.schedule", points, "write ((share of the run, factor), ...)")
-        for field in ("modality", "first", "second"):
+        for field in ("modality", "first", "second", "to"):
             if hasattr(options, field):
                 one_of(f"objectives.{name}.{field}", getattr(options, field), *model.modalities)
+        for field, first in (("others", "modality"), ("modalities", "to")):
+            if field not in vars(options):
+                continue
+            named = getattr(options, field)
+            for modality in named:
+                one_of(f"objectives.{name}.{field}", modality, *model.modalities)
+            apart = {*named, getattr(options, first), *(("text",) if field == "others" else ())}
+            once = len(apart) == len(named) + (2 if field == "others" else 1)
+            check(once, f"objectives.{name}.{field}", named, f"name each once, and not what {first} is")
         for field in ("rate", "drop", "entities", "thirds", "gain", "parallel", "wrong"):
             share = getattr(options, field, 0)
             check(0 <= share <= 1, f"objectives.{name}.{field}", share, "must be a share, from 0 to 1")
@@ -209,6 +221,41 @@ def validate(config: Config) -> None:
                 value,
                 f"must be {low} to {high}: the decoder has 1024 positions",
             )
+
+
+RESERVED = ("image", "text", "audio", "id", "labels", "boxes", "masked", "captions", "file", "truth", "questions")
+"""Names that no further modality may have: of other modalities, of fields of records and of arrays of a batch."""
+
+
+def _check_other(name: str, options: Any, fusion_layers: int, check: Callable[[bool, str, Any, str], None]) -> None:
+    """What a further modality must say of itself."""
+    where = f"model.others.{name}"
+    check(name not in RESERVED, "model.others", name, "the name means something else; choose another")
+    check(isinstance(options, Mapping), where, options, "write {'embedder': NAME, 'unimodal_layers': 1, ...}")
+    for field in ("embedder", "unimodal_layers"):
+        check(field in options, where, dict(options), f"must name its {field}")
+    layers = options["unimodal_layers"]
+    whole = isinstance(layers, int) and layers >= 0 and layers + fusion_layers >= 1
+    check(whole, f"{where}.unimodal_layers", layers, "must be a whole number; with model.fusion_layers=0 at least 1")
+    kind = f"any/{options['embedder']}"
+    known = f"{name}/{options['embedder']}" in EMBEDDERS or kind in EMBEDDERS
+    check(known, f"{where}.embedder", options["embedder"], "choose plane, series or bytes, or register one")
+    if f"{name}/{options['embedder']}" in EMBEDDERS:
+        return  # it knows its fields
+    fields = EMBEDDERS[kind].fields
+    check(set(options) == {"embedder", "unimodal_layers", *fields}, where, sorted(options),
+          f"its fields are embedder, unimodal_layers, {', '.join(fields)}")  # fmt: skip
+    for field in fields:
+        value = options[field]
+        right = isinstance(value, int) and value >= (0 if field == "stem" else 1)
+        check(right, f"{where}.{field}", value, "must be a whole number above 0")
+    if "size" in options:
+        size, patch, stem = (options[field] for field in ("size", "patch", "stem"))
+        check(size % patch == 0, f"{where}.patch", patch, f"must divide size={size}")
+        check(not stem or patch & (patch - 1) == 0, f"{where}.patch", patch, "with a stem it is a power of 2")
+    else:
+        token = options["patch"] * 2 * options.get("channels", 0.5)
+        check(options["length"] % token == 0, f"{where}.length", options["length"], f"must be a multiple of {token:g}")
 
 
 def _at(config: Config, field: str) -> Any:

@@ -1,8 +1,16 @@
 """Published families of models, each as a point in the space of towers, fusion and objectives.
 
 Every one takes the modes of configs/base.py, but its default size is the paper's: `size=base` is 12 layers of width
-768. All modalities have one width here and texts are bytes, so that tables of words are missing and what a paper makes
-wider or narrower is not; what else differs is said in each file.
+768. What differs in all of them:
+
+- All modalities have one width. Texts are bytes, four to a token, so that there is no table of words.
+- Layers have squared ReLU, norms without shifts and no biases; pixels come through a table of bytes; a token's place is
+  told again after a modality's own layers. Towers are pooled by a learned query and have heads of two layers.
+- All begin at random, none from BERT or a ViT trained before. The optimizer is Muon, the batch 1,024 unless it is set.
+- Equal captions of different pictures belong together. Captions and texts that are filled in follow a prompt of
+  language and style.
+
+What else differs is said in each file.
 """
 
 from ml_collections import ConfigDict
@@ -10,7 +18,7 @@ from ml_collections import ConfigDict
 from configs import base
 
 UNUSED = 1
-"""Layers of a part that the family does not have and the model cannot be without; nothing trains them."""
+"""Layers of a part that the family does not have and the model cannot be without."""
 
 
 def start(family: str, arg: str) -> tuple[ConfigDict, int]:
@@ -26,6 +34,7 @@ def start(family: str, arg: str) -> tuple[ConfigDict, int]:
     config.name = family + base.run_name("", arg)
     config.data.first_grade, config.data.first_share = "", 0.0
     config.objectives = ConfigDict()
+    config.model.text.ngrams = ()
     if smoke or size in ("tiny", "small"):
         return config, 2
     return config, {"base": 12, "large": 24, "huge": 32}[size]

@@ -4,7 +4,8 @@
     python launch/pretrain.py --config=configs/families/albef.py:smoke    two CPU cores, under a minute, learns nothing
 
 Differs: no momentum model, so that there is neither its queue nor its distillation; what is masked are bytes, a share
-drawn anew for each text (15 of 100 word pieces there). BLIP is this and `caption`, with a decoder of its own.
+drawn anew for each text (15 of 100 word pieces there), and all behind its end; hard negatives are drawn at a fixed
+temperature (the learned one of contrast there), one text and one picture each.
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +21,7 @@ def get_config(arg: str = "") -> ConfigDict:
     model = config.model
     model.fusion, model.matching, model.unmasking = "cross", True, True
     if model.image.size == 224:
-        model.image.size = 256
+        model.image.size = 256 // model.image.patch * model.image.patch
     with config.unlocked():
         config.objectives.contrast = options("contrast")
         config.objectives.match = options("match", hard=1.0)

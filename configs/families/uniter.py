@@ -3,9 +3,10 @@
     python launch/pretrain.py --config=configs/families/uniter.py          accelerators; 12 layers
     python launch/pretrain.py --config=configs/families/uniter.py:smoke    two CPU cores, under a minute, learns nothing
 
-Differs: regions are pooled from patches, boxes being given, in the place of a detector's features; a masked one is
-written as its label (features and classes there); tasks are summed in every step (drawn by turns there), and words are
-not aligned to regions by optimal transport. VisualBERT is this without masked regions.
+Words or regions are masked, never both. Differs: regions, at most 36, are pooled from patches, boxes being given, in
+the place of a detector's features; a masked group is written as its labels by a decoder of one layer (features and
+classes there); words are masked by a share drawn anew for each text (15 of 100 there); tasks are summed in every step
+(drawn by turns there), and words are not aligned to regions by optimal transport.
 """
 
 from ml_collections import ConfigDict
@@ -28,6 +29,6 @@ def add_tasks(config: ConfigDict) -> None:
     model.matching, model.unmasking, model.regions.count = True, True, 4 if model.image.size < 224 else 36
     with config.unlocked():
         config.objectives.mask_predict = options("mask_predict", unknown=0.0)
-        config.objectives.regions = options("regions")
+        config.objectives.regions = options("regions", both=0.0, everything=0.0)
         config.objectives.match = options("match", hard=0.0)
     config.evaluation.names = ("match", "objects")

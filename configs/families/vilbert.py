@@ -4,9 +4,10 @@
     python launch/pretrain.py --config=configs/families/vilbert.py:smoke    two CPU cores, a minute, learns nothing
 
 Texts pass six layers, then six times both streams a pair of blocks: queries of one with keys and values of the other,
-and self-attention. Differs: the picture's stream is as wide as the text's (1,024 there); regions are pooled from
-patches, boxes being given, in the place of a detector's features, and a masked one is written as its label (a
-distribution over classes there).
+and self-attention. Differs: the picture's stream and the blocks between the two are as wide as the text's (1,024 there,
+with eight heads and MLPs no wider); regions are pooled from patches, boxes being given, in the place of a detector's
+features; a masked one is written as its label by a decoder of one layer (a distribution over classes there); words are
+masked by a share drawn anew for each text (15 of 100 there).
 """
 
 from ml_collections import ConfigDict

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xmjax.models.crossmodal import concatenate
+from xmjax.models.crossmodal import clamped, concatenate
 from xmjax.objectives import make, total_loss
 from xmjax.training.step import init, make_model
 
@@ -130,3 +130,25 @@ def test_every_parameter_is_used(tiny_config, tiny_params, tiny_batch):
     }
     # InfoNCE has no bias, captions are never absent, and with four tokens all is seen.
     assert unused <= {"similarity_bias", "absent_text", "absent_image"}
+
+
+@pytest.mark.parametrize("reach", [0, 1])
+def test_tokens_of_a_picture_see_as_far_as_they_reach(make_config, apply_model, reach):
+    config = make_config({"model.image.patch": 4, "model.image.unimodal_layers": 2, "model.image.reach": reach})
+    params = jax.jit(lambda: init(config).params)()
+    encode = apply_model(config, lambda model, image: model.encode("image", image).vectors)
+    image = np.full((1, 32, 32, 3), 90, np.uint8)
+    touched = image.copy()
+    touched[:, :4, :4] = 200  # the first token's pixels
+    moved = np.abs(encode(params, image) - encode(params, touched)).max(-1).reshape(8, 8) > 1e-6
+    y, x = np.mgrid[:8, :8]
+    # Two layers of a reach of one: two tokens along rows and columns.
+    np.testing.assert_array_equal(moved, np.maximum(y, x) <= 2 if reach else np.ones((8, 8), bool))
+
+
+def test_a_scale_that_has_overshot_comes_back():
+    value, pull = jax.value_and_grad(lambda x, to: (clamped(x, 0.0, 1.0) - to) ** 2)(jnp.float32(1.5), 0.5)
+    assert value == pytest.approx(0.25) and pull > 0  # a step against it leads inside
+    for x, to in ((1.5, 2.0), (-0.5, -1.0)):
+        assert jax.grad(lambda x, to: (clamped(x, 0.0, 1.0) - to) ** 2)(jnp.float32(x), to) == 0
+    assert jax.grad(lambda x: clamped(x, 0.0, 1.0))(jnp.float32(0.3)) == 1

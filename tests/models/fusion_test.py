@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from optax.contrib import MuonDimensionNumbers
 
 from xmjax.config import ModelConfig
 from xmjax.models import layers
 from xmjax.models.fusion import FUSIONS, fusion
 from xmjax.objectives import make, options, total_loss
+from xmjax.training.optimizer import muon_dimensions
 from xmjax.training.step import init, make_model
 
 CONFIG = ModelConfig(width=16, heads=2, mlp_ratio=4.0, fusion_layers=2, bottleneck=3, attention="xla")
@@ -55,6 +57,7 @@ def scopes(params, layer, names=("attention", "mlp")):
 
 
 def looked(p, x, memory, valid):
+    memory = memory / jnp.sqrt(jnp.mean(memory**2, -1, keepdims=True) + 1e-6)
     return x + layers.cross_attention(p["cross"], x, memory, valid, "xla")
 
 
@@ -136,6 +139,9 @@ def test_a_layers_parameters_are_as_stated(made):
     for kind, (_, params) in made.items():
         held = sum(x.size for x in jax.tree.leaves(params) if x.ndim > 2)
         assert held == matrices[kind] * layers_ * width**2, kind
+        # Muon takes all of them, or kinds would be compared under two optimizers.
+        taken = jax.tree.leaves(muon_dimensions(params), is_leaf=lambda x: isinstance(x, MuonDimensionNumbers))
+        assert len(taken) == sum(x.ndim > 2 for x in jax.tree.leaves(params)), kind
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -46,13 +46,49 @@ def test_attend_equals_a_loop(causal, kind):
     np.testing.assert_allclose(found, library, atol=1e-6)
 
 
+LENGTHS = [(128, 128, False), (128, 128, True), (197, 197, False), (64, 261, False), (33, 33, True)]
+"""Queries, keys, whether causal: of towers, a ViT with its class token, fused sequences, and of what is written."""
+
+
+def for_a_gpu(length, memory, masked):
+    q, k, v = (x.astype(jnp.bfloat16) for x in tensors(1, (2, length, 4, 64), *[(2, memory, 4, 64)] * 2))
+    mask = jnp.asarray(np.arange(memory) < memory - 5)[None, None, None] | jnp.zeros((2, 1, 1, 1), bool)
+    return q, k, v, mask if masked else None
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize("causal", [False, True])
-def test_attend_on_a_gpu_equals_that_by_hand(causal):
-    q, k, v = (x.astype(jnp.bfloat16) for x in tensors(1, *[(2, 128, 4, 64)] * 3))
-    mask = jnp.asarray(np.arange(128) < 100)[None, None, None] | jnp.zeros((2, 1, 1, 1), bool)
-    ours, theirs = (layers.attend(q, k, v, mask, causal=causal, implementation=name) for name in ("xla", "cudnn"))
-    np.testing.assert_allclose(ours.astype(jnp.float32), theirs.astype(jnp.float32), atol=2e-2)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("length", "memory", "causal"), LENGTHS)
+def test_attend_on_a_gpu_equals_that_by_hand(length, memory, causal, masked):
+    inputs = for_a_gpu(length, memory, masked)
+
+    def summed(q, k, v, mask, name):
+        found = layers.attend(q, k, v, mask, causal=causal, implementation=name).astype(jnp.float32)
+        return jnp.sum(found**2), found
+
+    for name in ("xla", "cudnn"):
+        found = jax.jit(jax.grad(summed, (0, 1, 2), has_aux=True), static_argnums=4)(*inputs, name)
+        ours = found if name == "xla" else ours
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(ours), strict=True):
+            np.testing.assert_allclose(a.astype(jnp.float32), b.astype(jnp.float32), atol=4e-2)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("length", "memory", "causal"), LENGTHS)
+def test_cudnn_is_given_shapes_that_it_trains_with(length, memory, causal, masked, monkeypatch):
+    """Its own checks of shapes, which need no GPU."""
+    from jax._src.cudnn import fused_attention_stablehlo as cudnn
+
+    monkeypatch.setattr(layers.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91000)
+    monkeypatch.setattr(cudnn, "check_compute_capability", lambda *_: True)
+
+    def summed(q, k, v, mask):
+        return jnp.sum(layers.attend(q, k, v, mask, causal=causal, implementation="cudnn").astype(jnp.float32))
+
+    q, k, v, mask = for_a_gpu(length, memory, masked)
+    found = jax.eval_shape(jax.grad(summed, (0, 1, 2)), q, k, v, mask)
+    assert [x.shape for x in found] == [q.shape, k.shape, v.shape]
 
 
 def test_attend_cannot_be_reached_through_a_mask():

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from xmjax.models.signals import EMBEDDERS
 from xmjax.objectives import make, total_loss
 from xmjax.training import flops
 from xmjax.training.step import init, make_model
@@ -128,3 +129,21 @@ def test_the_peak_of_a_device(kind, expected):
 def test_an_unknown_device_has_no_utilisation():
     assert jax.devices()[0].device_kind == "cpu"
     assert flops.utilisation(1e12) is None
+
+
+@pytest.mark.parametrize("stem", [0, 8])
+@pytest.mark.parametrize("name", ["depth", "inertial", "tags"])
+def test_further_modalities_equal_the_compilers_count(make_config, name, stem):
+    from configs.bind import further
+    from configs.bind import get_config as bind_config
+
+    others = further(bind_config("smoke"))
+    others["depth"] |= {"stem": stem, "patch": 4}
+    others = {m: o | {"unimodal_layers": 0} for m, o in others.items()}
+    config = make_config(CHANGES | {"model.others": others})
+    model = make_model(config)
+    data = jax.ShapeDtypeStruct(
+        (2, *EMBEDDERS[f"any/{others[name]['embedder']}"].shape(config.model.modalities[name])), jnp.uint8
+    )
+    found = counted(lambda p, d: model.bind({"params": p}).encode(name, d).vectors, shapes(config), data)
+    assert 2 * flops.encode(config.model, name) == pytest.approx(found, rel=0.05)

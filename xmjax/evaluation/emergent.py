@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,15 +17,15 @@ from xmjax.evaluation.sound import sound_records
 KEYS = ("R@1", "R@10")
 
 TOLD = {
-    "image": ("kind", "color", "size", "box"),
-    "depth": ("kind", "size", "box"),
-    "thermal": ("color", "box"),
-    "tags": ("kind", "color", "size"),
+    "image": ("kind", "color", "size", "box", "extent", "middle"),
+    "depth": ("kind", "size", "box", "extent", "middle"),
+    "thermal": ("color", "box", "extent", "middle"),
+    "tags": ("kind", "color", "size", "extent"),
 }
-"""What the modalities that show all toys of a scene of the playroom tell of each."""
+"""What the modalities that show all toys of a scene of the playroom tell of each: kind and size tell its extent too."""
 
-ONE = ("kind", "color", "size")
-"""What those tell that are of one toy: its sound, its motion, and the text that names it."""
+ONE = ("kind", "color", "size", "extent")
+"""What those tell that are of one toy: its motion, and the text that names it. Its sound also tells "middle"."""
 
 
 def trained_pairs(config: Config) -> set[frozenset[str]]:
@@ -33,10 +34,11 @@ def trained_pairs(config: Config) -> set[frozenset[str]]:
     for options in config.objectives.values():
         if hasattr(options, "to"):
             pairs |= {frozenset((options.to, m)) for m in options.modalities}
-        elif hasattr(options, "modalities"):
-            pairs |= {frozenset(("text", m)) for m in options.modalities}
         elif hasattr(options, "first"):
             pairs.add(frozenset((options.first, options.second)))
+        else:  # of texts
+            shown = getattr(options, "modalities", (getattr(options, "modality", "image"),))
+            pairs |= {frozenset(pair) for pair in itertools.combinations(("text", *shown), 2)}
     return pairs
 
 
@@ -44,8 +46,8 @@ def trained_pairs(config: Config) -> set[frozenset[str]]:
 class EmergentEvaluator(Evaluator):
     """Recall among all records of every ordered pair that no objective compares; ties count as their expectation.
 
-    Records are those of the stream that has the further modalities. In the playroom the oracle knows of each modality
-    what it tells (see `data.playroom.signals`), so that its score is what could be had.
+    Records are those of the stream that has the further modalities. In the playroom the oracle reads of each modality
+    exactly what it tells (see `data.playroom.signals`).
     """
 
     def __init__(self, config, mesh, records):
@@ -107,7 +109,8 @@ def agreement(records: Sequence[Record], first: str, second: str) -> np.ndarray:
 
     One that shows all toys and one that tells of a single one agree where that toy is among the others.
     """
-    shared = [field for field in TOLD.get(first, ONE) if field in TOLD.get(second, ONE)]
+    known = TOLD | {"audio": (*ONE, "middle")}
+    shared = [field for field in known.get(first, ONE) if field in known.get(second, ONE)]
     told = [[_toys(record, modality, shared) for record in records] for modality in (first, second)]
     if first in TOLD and second in TOLD:
         told = [[(tuple(sorted(toys)),) for toys in side] for side in told]
@@ -122,4 +125,11 @@ def agreement(records: Sequence[Record], first: str, second: str) -> np.ndarray:
 def _toys(record: Record, modality: str, fields: Sequence[str]) -> list[tuple]:
     scene = record.truth
     toys = scene.toys if modality in TOLD else (scene.toys[scene.sounding],)
-    return [tuple(getattr(toy, field) for field in fields) for toy in toys]
+    return [tuple(_field(toy, field) for field in fields) for toy in toys]
+
+
+def _field(toy: playroom.Toy, field: str) -> Any:
+    y0, x0, y1, x1 = toy.box
+    if field == "extent":
+        return y1 - y0, x1 - x0
+    return x0 + x1 if field == "middle" else getattr(toy, field)

@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+from scipy.special import log_softmax
 
 from xmjax.data.arrays import masked_ids
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
@@ -19,7 +20,8 @@ class SubsetsEvaluator(Evaluator):
     """Whole-word accuracy of `fill` with every subset of its modalities, as "subsets/<a>+<b>" and "subsets/text_alone".
 
     "subsets/missing_30" is that with each modality of each item missing in 30 of 100 items. "subsets/ensemble" is late
-    fusion of predictions: each modality with the text alone, their probabilities multiplied.
+    fusion of predictions: each modality with the text by itself, the probabilities of a word multiplied and divided by
+    those from the text alone for each modality but one, since all of them read the text.
     """
 
     def __init__(self, config, mesh, records):
@@ -54,18 +56,29 @@ class SubsetsEvaluator(Evaluator):
         if not self.items:
             return Report({"subsets/n": 0})
         answers = np.array([item.answer for item in self.items])
-        scores, alone = {}, np.zeros(self.sequences.shape[:2])
+        scores, nats_of = {}, {}
         for name, absent in self.arms.items():
             nats = self.run(params, self.data, self.masked, self.sequences, absent)
-            if not np.isfinite(nats).any(1).all():
+            if np.isnan(nats).any():
                 raise FloatingPointError(f"subsets/{name}: a score is no number")
             scores[f"subsets/{name}"] = float(np.mean(np.argmin(nats, 1) == answers))
-            if name in self.modalities:
-                alone += nats - np.min(nats, 1, keepdims=True)
-        scores["subsets/ensemble"] = float(np.mean(np.argmin(alone, 1) == answers))
+            nats_of[name] = nats
+        scores["subsets/ensemble"] = float(np.mean(np.argmin(self._ensemble(nats_of), 1) == answers))
         chance = float(np.mean([1 / len(item.candidates) for item in self.items]))
         often = commonest(
             [(item.caption.language, item.kind) for item in self.items],
             [{item.candidates[item.answer]} for item in self.items],
         )
         return Report(scores | {"subsets/chance": chance, "subsets/most_frequent": often, "subsets/n": len(self.items)})
+
+    def _ensemble(self, nats: dict[str, np.ndarray]) -> np.ndarray:
+        """Nats of candidates by predictions from one modality each; +inf for those that only fill up a row."""
+        there = np.isfinite(nats["text_alone"])
+        own = [_log_softmax(-nats[m], there) for m in self.modalities]
+        text = _log_softmax(-nats["text_alone"], there)
+        return np.where(there, (len(own) - 1) * text - sum(own), np.inf)
+
+
+def _log_softmax(scores: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Of each row's scores that are there; 0 elsewhere."""
+    return np.where(there, log_softmax(np.where(there, scores, -1e9), axis=1), 0.0)

@@ -1,5 +1,6 @@
 """The crossmodal model: embedders, unimodal layers, fusion, towers and the byte decoder."""
 
+import functools
 import math
 from collections.abc import Mapping
 
@@ -61,8 +62,8 @@ class Crossmodal(nn.Module):
             self.unmasking = self.param("unmasking_head", normal(c.width**-0.5), shape)
         self.towers = {m: Tower(c) for m in c.modalities}
         self.decoder = Decoder(c)
-        self.log_scale = self.param("log_scale", nn.initializers.constant(2.3), ())
-        self.bias = self.param("similarity_bias", nn.initializers.constant(-2.7), ())
+        self.log_scale = self.param("log_scale", nn.initializers.constant(c.log_scale), ())
+        self.bias = self.param("similarity_bias", nn.initializers.constant(c.similarity_bias), ())
 
     def encode(self, modality: str, data: Integer[Array, "B ..."], records: Int[Array, " B"] | None = None) -> Tokens:
         """Bytes of one modality, embedded and passed through the modality's own layers.
@@ -206,7 +207,7 @@ class Crossmodal(nn.Module):
 
     def scale(self) -> Float[Array, ""]:
         """Factor of similarities in contrastive losses, at most 100."""
-        return jnp.exp(jnp.clip(self.log_scale, 0.0, MAX_LOG_SCALE))
+        return jnp.exp(clamped(self.log_scale, 0.0, MAX_LOG_SCALE))
 
     def associate(self, text: Tokens, other: Tokens) -> Association:
         """Which units of another modality each unit of the text speaks of.
@@ -273,6 +274,27 @@ def concatenate(tokens: Mapping[str, Tokens]) -> tuple[Float[Array, "B M D"], Bo
         jnp.concatenate([t.vectors for t in tokens.values()], 1),
         jnp.concatenate([t.valid for t in tokens.values()], 1),
     )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def clamped(x: Float[Array, ""], low: float, high: float) -> Float[Array, ""]:
+    """``x`` within limits, with the gradient of ``x`` where a step against it leads back inside.
+
+    The gradient of a plain clip is zero outside, so that a parameter that has overshot would stay there.
+    """
+    return jnp.clip(x, low, high)
+
+
+def _clamped_forward(x: Array, low: float, high: float) -> tuple[Array, Array]:
+    return jnp.clip(x, low, high), x
+
+
+def _clamped_backward(low: float, high: float, x: Array, pull: Array) -> tuple[Array]:
+    further = ((x < low) & (pull > 0)) | ((x > high) & (pull < 0))
+    return (jnp.where(further, 0, pull),)
+
+
+clamped.defvjp(_clamped_forward, _clamped_backward)
 
 
 def neighbours(spans: Float[Array, "M 4"], reach: int) -> Bool[Array, "M M"]:

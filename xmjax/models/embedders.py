@@ -243,6 +243,18 @@ def patches(module: nn.Module, data: UInt8[Array, "B Y X C"], options: Any, widt
     return x + module.param("position", _grid, (x.shape[1], width))
 
 
+def patch_products(options: Any, channels: int, width: int) -> float:
+    """Multiply-adds of `patches` on one row of so many channels."""
+    side, inputs, total = options.size, channels * options.table, 0.0
+    if not options.stem:
+        return float((side // options.patch) ** 2 * options.patch**2 * inputs * width)
+    for level in range(int(np.log2(options.patch))):
+        side, outputs = side // 2, options.stem * 2**level
+        total += side * side * 9 * inputs * outputs
+        inputs = outputs
+    return float(total + side * side * inputs * width)
+
+
 def lean(options: ImageConfig) -> float:
     """Pixels from the middle of a token's cell to the middle of what the token sees, to the right and down alike.
 
@@ -353,7 +365,8 @@ class VisionTransformer(nn.Module):
         c, o = self.config, self.config.image
         side = o.size // o.patch
         p = vit.parameters(self, vit.shapes(o.stem, o.depth, o.patch, side))
-        x = vit.features(p, (image.astype(jnp.float32) / 255).astype(self.dtype), o.patch, c)
+        levels = (image.astype(jnp.float32) / 255 - vit.MEAN) / vit.DEVIATION
+        x = vit.features(p, levels.astype(self.dtype), o.patch, c)
         if o.stem != c.width:
             x = linear(x, self.param("kernel", normal(o.stem**-0.5), (o.stem, c.width)))
         return Tokens(x, jnp.ones(x.shape[:2], bool), squares(x.shape[0], side))

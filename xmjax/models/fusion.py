@@ -45,6 +45,11 @@ def others(parts: Mapping[str, Array], modality: str) -> Array:
     return joined({name: part for name, part in parts.items() if name != modality})
 
 
+def normed(x: Float[Array, "B _ D"]) -> Float[Array, "B _ D"]:
+    """What others read of a residual stream, which grows with its layers: of one size, as behind ViLBERT's norms."""
+    return layers.rms_norm(x, jnp.zeros(x.shape[-1]))
+
+
 class Merged(Stack):
     """All tokens are one sequence, under shared layers (VisualBERT, UNITER, BEiT-3's shared attention)."""
 
@@ -67,7 +72,8 @@ class Cross(nn.Module):
         self.stack = Stack(self.config, self.config.fusion_layers, READING)
 
     def __call__(self, parts: Vectors, valid: Valid) -> Vectors:
-        read = self.stack(parts["text"], valid["text"], others(parts, "text"), others(valid, "text"))
+        memory = normed(others(parts, "text"))
+        read = self.stack(parts["text"], valid["text"], memory, others(valid, "text"))
         return {**parts, "text": read}
 
 
@@ -87,7 +93,8 @@ class CoAttention(nn.Module):
 
     def __call__(self, parts: Vectors, valid: Valid) -> Vectors:
         def layer(x: Vectors, p: Mapping) -> Vectors:
-            return {m: self.streams[m].layer(p[m], x[m], valid[m], others(x, m), others(valid, m)) for m in x}
+            read = {m: normed(x[m]) for m in x}
+            return {m: self.streams[m].layer(p[m], x[m], valid[m], others(read, m), others(valid, m)) for m in x}
 
         x = scanned(self.config, layer, parts, {m: self.streams[m].blocks for m in parts})
         return {m: layers.rms_norm(x[m], self.streams[m].norm) for m in parts}
@@ -95,7 +102,10 @@ class CoAttention(nn.Module):
 
 @FUSIONS.register("bottleneck")
 class Bottleneck(nn.Module):
-    """Every modality has layers of its own and shares a few tokens, the mean of all (Nagrani et al. 2021)."""
+    """Every modality has layers of its own and shares a few tokens, the mean of all (Nagrani et al. 2021).
+
+    One that is absent takes part in the mean by its learned token.
+    """
 
     config: ModelConfig
 

@@ -6,7 +6,7 @@ What none of them serves is a class registered as "<modality>/<name>" (see `mode
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +16,14 @@ from jaxtyping import Array, Float, UInt8
 
 from xmjax.config import ModelConfig
 from xmjax.errors import UserError
-from xmjax.models.embedders import EMBEDDERS, Tokens, byte_spans, normal, patches, squares
+from xmjax.models.embedders import EMBEDDERS, Tokens, byte_spans, normal, patch_products, patches, squares
 from xmjax.models.layers import linear, sincos
 
 
 def embedder(modality: str, name: str) -> Callable[..., Any]:
     """What makes a modality's front end: the class registered for it, or one for any modality (`models.signals`)."""
-    if f"{modality}/{name}" not in EMBEDDERS and f"any/{name}" in EMBEDDERS:
+    own = ("image", "audio", "text")
+    if f"{modality}/{name}" not in EMBEDDERS and f"any/{name}" in EMBEDDERS and modality not in own:
         return partial(EMBEDDERS[f"any/{name}"], modality=modality)
     return EMBEDDERS[f"{modality}/{name}"]
 
@@ -35,6 +36,9 @@ class Further(nn.Module):
       dtype: of matrix products.
       modality: the name under which `config.others` has its fields.
     """
+
+    fields: ClassVar[tuple[str, ...]] = ()
+    """What a modality's options must name, whole numbers above 0 all of them but ``stem``."""
 
     config: ModelConfig
     dtype: jnp.dtype = jnp.dtype("float32")
@@ -51,8 +55,8 @@ class Further(nn.Module):
         raise NotImplementedError
 
     @staticmethod
-    def work(options: Any) -> tuple[int, int]:
-        """Tokens of one row, and the numbers that each is a linear map of."""
+    def work(options: Any, width: int) -> tuple[int, float]:
+        """Tokens of one row, and multiply-adds that make them of its bytes."""
         raise NotImplementedError
 
     def example(self, config: ModelConfig) -> UInt8[Array, "1 ..."]:
@@ -81,13 +85,15 @@ class Further(nn.Module):
 class Plane(Further):
     """A byte a point of a square (depth, warmth), as pixels are: fields `size`, `patch`, `stem` and `table`."""
 
+    fields = ("size", "patch", "stem", "table")
+
     @staticmethod
     def shape(options: Any) -> tuple[int, ...]:
         return options.size, options.size
 
     @staticmethod
-    def work(options: Any) -> tuple[int, int]:
-        return (options.size // options.patch) ** 2, options.patch**2 * options.table
+    def work(options: Any, width: int) -> tuple[int, float]:
+        return (options.size // options.patch) ** 2, patch_products(options, 1, width)
 
     @nn.compact
     def __call__(self, data: UInt8[Array, "B Y X"]) -> Tokens:
@@ -102,13 +108,15 @@ class Series(Further):
     Its fields are `length`, bytes of a row, `channels`, and `patch`, samples of a token.
     """
 
+    fields = ("length", "channels", "patch")
+
     @staticmethod
     def shape(options: Any) -> tuple[int, ...]:
         return (options.length,)
 
     @staticmethod
-    def work(options: Any) -> tuple[int, int]:
-        return options.length // (2 * options.channels * options.patch), options.channels * options.patch
+    def work(options: Any, width: int) -> tuple[int, float]:
+        return options.length // (2 * options.channels * options.patch), options.length / 2 * width
 
     @nn.compact
     def __call__(self, data: UInt8[Array, "B N"]) -> Tokens:
@@ -126,13 +134,15 @@ class Bytes(Further):
     Its fields are `length`, bytes of a row, and `patch`, bytes of a token.
     """
 
+    fields = ("length", "patch")
+
     @staticmethod
     def shape(options: Any) -> tuple[int, ...]:
         return (options.length,)
 
     @staticmethod
-    def work(options: Any) -> tuple[int, int]:
-        return options.length // options.patch, 16 * options.patch
+    def work(options: Any, width: int) -> tuple[int, float]:
+        return options.length // options.patch, 16.0 * options.length * width
 
     @nn.compact
     def __call__(self, data: UInt8[Array, "B N"]) -> Tokens:

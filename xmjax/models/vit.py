@@ -18,9 +18,10 @@ from jaxtyping import Array, Float
 from xmjax.config import ModelConfig
 from xmjax.models import layers
 from xmjax.models.stack import scanned
+from xmjax.sharding import constrain
 
 MEAN, DEVIATION = 0.5, 0.5
-"""Of all channels, from 0 to 1, in the training of most of timm's ViT."""
+"""Of all channels, from 0 to 1, in the training of most of timm's ViT; those of DeiT and DINO saw ImageNet's."""
 
 EPSILON = 1e-6
 """What is added to a variance."""
@@ -72,21 +73,23 @@ def parameters(module: nn.Module, wanted: dict[str, tuple[int, ...]]) -> dict[st
 def features(
     p: dict[str, Any], picture: Float[Array, "B Y X 3"], patch: int, config: ModelConfig
 ) -> Float[Array, "B T F"]:
-    """The last layer's tokens of a picture of levels from 0 to 1, after the last norm and without the class token.
+    """The last layer's tokens of a picture, after the last norm and without the class token.
 
     Args:
       p: parameters as `shapes` has them.
-      picture: in the precision of the matrix products.
+      picture: levels less `MEAN` over `DEVIATION`, in the precision of the matrix products.
       patch: pixels along the side of a token.
       config: tells how attention is computed and what the backward pass computes again.
     """
-    x = rearrange((picture - MEAN) / DEVIATION, "b (y p) (x q) c -> b (y x) (p q c)", p=patch, q=patch)
+    x = rearrange(picture, "b (y p) (x q) c -> b (y x) (p q c)", p=patch, q=patch)
     x = layers.linear(x, p["patch_kernel"]) + p["patch_shift"].astype(x.dtype)
     first = jnp.broadcast_to(p["class_token"].astype(x.dtype), (len(x), 1, x.shape[-1]))
     x = jnp.concatenate([first, x], 1) + p["places"].astype(x.dtype)
     blocks = {name: leaf for name, leaf in p.items() if name.startswith(("attention_", "mlp_"))}
 
     def layer(x: Array, q: dict[str, Array]) -> Array:
+        x = constrain(x)
+
         def shifted(y: Array, name: str) -> Array:
             return y + q[f"{name}_shift"].astype(y.dtype)
 

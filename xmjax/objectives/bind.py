@@ -45,10 +45,6 @@ class Bind(base.Objective):
 
     def __init__(self, options, config):
         super().__init__(options, config)
-        known = config.model.modalities
-        for modality in (options.to, *options.modalities):
-            if modality not in known:
-                raise UserError(f"config.objectives.bind names {modality!r}; this model has {', '.join(known)}")
         if not options.modalities:
             raise UserError("config.objectives.bind.modalities is empty: name those that are bound")
         if options.weights and len(options.weights) != len(options.modalities):
@@ -64,6 +60,7 @@ class Bind(base.Objective):
                     stream=options.stream, loss=options.loss, first=options.to, second=m, chunk=options.chunk
                 ),
                 config,
+                "bind",
             )
             for m in options.modalities
         }

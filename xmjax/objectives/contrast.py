@@ -60,9 +60,9 @@ class Contrast(base.Objective):
 
     Options = Options
 
-    def __init__(self, options, config):
+    def __init__(self, options, config, name: str = ""):
         super().__init__(options, config)
-        name = next((name for name, known in config.objectives.items() if known is options), "contrast")
+        name = name or next((name for name, known in config.objectives.items() if known is options), "contrast")
         self._field = field = f"config.objectives.{name}"
         if options.loss not in LOSSES:
             raise UserError(f"{field}.loss={options.loss!r}: choose one of {', '.join(LOSSES)}")
@@ -141,9 +141,14 @@ def encoded_flops(config: Config, options: Any, share: float) -> dict[str, float
     captions = config.stream(options.stream).captions
     rows = {m: captions if m == "text" else 1 for m in (options.first, options.second)}
     own = "" if options.stream == "image_text" else f"{options.stream}/"  # another stream's passes are its own
-    return {
+    found = {
         f"{own}encode/{m}": n * flops.encode(config.model, m, share if m == "text" else 1.0) for m, n in rows.items()
     }
+    for m, n in rows.items():  # one without layers of its own passes the fusion layers alone
+        if not config.model.modalities[m].unimodal_layers:
+            length = flops.tokens(config.model, m) * (share if m == "text" else 1.0)
+            found[f"{own}alone/{m}"] = n * flops.fuse(config.model, {m: length})
+    return found
 
 
 def positives(batch, first: str, second: str) -> Bool[Array, "R K"]:

@@ -28,7 +28,8 @@ class Options(base.Options):
     Attributes:
       hard: share of the negatives that are drawn by the likeness of the towers' vectors; the others are drawn evenly.
       temperature: of that draw, in cosine; near 0 the likest one always wins.
-      duplicate: pictures and texts whose cosine with the record's own is above this are taken for the same.
+      duplicate: pictures and texts whose cosine with the record's own is above this are taken for the same; without
+        hard negatives the towers, which may be untrained, are not asked.
       modality: what the captions are matched with.
     """
 
@@ -66,17 +67,21 @@ class Match(base.Objective):
         o, model, captions = self.options, passes.model, passes.captions
         other = passes.fused_with_text(o.modality)
         text = jax.tree.map(lambda x: x[::captions], passes.encoded("text"))
-        first, second = passes.tower(o.modality), passes.tower("text")[::captions]
         same = contrast.positives(passes.batch, o.modality, "text")[:, ::captions]
         picked, pictures, texts = (jax.random.fold_in(rng, i) for i in range(3))
-        likeness = jax.lax.stop_gradient(first @ second.T)
-        by_likeness = jax.random.bernoulli(picked, o.hard, (2, len(first)))
-        wrong_text = drawn(texts, likeness, same, alike(second, o.duplicate), by_likeness[0], o.temperature)
-        wrong_picture = drawn(pictures, likeness.T, same.T, alike(first, o.duplicate), by_likeness[1], o.temperature)
-        rows = jnp.arange(len(first))
+        likeness, alike_texts = jnp.zeros(same.shape), jnp.zeros(same.shape, bool)
+        alike_pictures = alike_texts
+        if o.hard:
+            first, second = passes.tower(o.modality), passes.tower("text")[::captions]
+            likeness = jax.lax.stop_gradient(first @ second.T)
+            alike_pictures, alike_texts = alike(first, o.duplicate), alike(second, o.duplicate)
+        by_likeness = jax.random.bernoulli(picked, o.hard, (2, len(same)))
+        wrong_text = drawn(texts, likeness, same, alike_texts, by_likeness[0], o.temperature)
+        wrong_picture = drawn(pictures, likeness.T, same.T, alike_pictures, by_likeness[1], o.temperature)
+        rows = jnp.arange(len(same))
         pairs = jnp.concatenate([rows, rows, wrong_picture]), jnp.concatenate([rows, wrong_text, rows])
         logits = model.matches({o.modality: taken(other, pairs[0]), "text": taken(text, pairs[1])})
-        matched = jnp.repeat(jnp.array([True, False, False]), len(first))
+        matched = jnp.repeat(jnp.array([True, False, False]), len(same))
         nats = -jax.nn.log_sigmoid(jnp.where(matched, logits, -logits))
         return jnp.mean(nats), {"accuracy": jnp.mean((logits > 0) == matched)}
 

@@ -57,6 +57,11 @@ class Regions(base.Objective):
 
     def __init__(self, options, config):
         super().__init__(options, config)
+        if config.model.fusion == "cross" or not config.model.fusion_layers:
+            raise UserError(
+                "config.objectives.regions writes a label from an object that has seen text and neighbours: choose "
+                "another config.model.fusion than 'cross', and fusion_layers of at least 1"
+            )
         if not config.model.regions.count:
             raise UserError("config.objectives.regions needs config.model.regions.count, such as 4")
         if options.words + options.both > 1:

@@ -11,6 +11,7 @@ import jax
 from xmjax import vocab
 from xmjax.config import AudioConfig, ImageConfig, ModelConfig
 from xmjax.models import resnet
+from xmjax.models.embedders import patch_products
 from xmjax.models.signals import EMBEDDERS
 
 PEAK = {
@@ -106,35 +107,27 @@ def encode(config: ModelConfig, modality: str, share: float = 1.0) -> float:
             return filters + cells + stack(config, audio.unimodal_layers, count)
         return filters + 2 * count * entries[audio.embedder] * width + stack(config, audio.unimodal_layers, count)
     if modality != "image":
-        count, entries = _work(config, modality)
-        return 2 * count * entries * width + stack(config, config.modalities[modality].unimodal_layers, count)
+        count, products = _work(config, modality)
+        return 2 * products + stack(config, config.modalities[modality].unimodal_layers, count)
     image, count = config.image, tokens(config, "image")
     if image.embedder == "file":
         return stack(config, image.unimodal_layers, count) + 2 * count * image.file_kernel * max(8, width // 4) * width
-    channels, side, embedding = 3.0 * image.table, image.size, 0.0
     if image.embedder == "resnet18":
         embedding = _resnet18(image, 3, image.size, image.size, count, width)
     elif image.embedder == "vit":
         own = dataclasses.replace(config, width=image.stem, mlp_ratio=4.0)
         projection = image.stem * width if image.stem != width else 0
         embedding = 2 * count * (3 * image.patch**2 * image.stem + projection) + stack(own, image.depth, count + 1)
-    elif image.stem:
-        out = image.stem
-        while side > image.size // image.patch:
-            side //= 2
-            embedding += 2 * side * side * 9 * channels * out
-            channels, out = out, out * 2
-        embedding += 2 * count * (channels * width)
     else:
-        embedding = 2 * count * image.patch**2 * channels * width
+        embedding = 2 * patch_products(image, 3, width)
     return embedding + stack(config, image.unimodal_layers, count)
 
 
-def _work(config: ModelConfig, modality: str) -> tuple[int, int]:
-    """Tokens of one row of a further modality, and the numbers that each is a linear map of; 0 where not known."""
+def _work(config: ModelConfig, modality: str) -> tuple[int, float]:
+    """Tokens of one row of a further modality and multiply-adds that make them; 0 where they are not known."""
     options = config.modalities[modality]
     known = EMBEDDERS.items.get(f"any/{options.embedder}")
-    return known.work(options) if known else (0, 0)
+    return known.work(options, config.width) if known else (0, 0.0)
 
 
 def _resnet18(

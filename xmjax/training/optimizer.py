@@ -8,7 +8,23 @@ import optax
 from xmjax.config import Config, OptimizerConfig
 from xmjax.training import adapters
 
-NOT_DECAYED = ("norm", "table", "ngram", "position", "log_scale", "bias", "absent", "modality")
+NOT_DECAYED = (
+    "norm",
+    "table",
+    "ngram",
+    "position",
+    "log_scale",
+    "bias",
+    "absent",
+    "modality",
+    "shift",
+    "places",
+    "token",
+)
+
+
+MATRICES = ("kernel", "patch_kernel", "projection", "value", "hidden", "out")
+"""Names of matrices outside of stacks, from all of their first axes to the last."""
 
 
 def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -53,9 +69,9 @@ def muon_dimensions(params: Any) -> Any:
     def one(path: Any, leaf: Any) -> optax.contrib.MuonDimensionNumbers | None:
         name = _name(path)
         scope, _, last = name.rpartition("_")
-        if scope in ("attention", "cross", "mlp") and last in stacked:
+        if scope in ("attention", "cross", "mlp", "cross_mlp") and last in stacked:
             return optax.contrib.MuonDimensionNumbers(*stacked[last])
-        if name.startswith(("stem", "kernel_")) or name in ("kernel", "value", "hidden", "out"):
+        if name.startswith(("stem", "kernel_")) or name in MATRICES:
             return optax.contrib.MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), (leaf.ndim - 1,))
         return None
 

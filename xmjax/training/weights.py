@@ -188,11 +188,19 @@ def _vit(
 ) -> tuple[Arrays, Report]:
     """A vision transformer by the names of timm's state dicts."""
     given = read_arrays(path, field)
+    blocks = len({name.split(".")[1] for name in given if name.startswith("blocks.")})
+    depth = shapes["attention_query"][0]
+    if blocks and blocks != depth:
+        raise UserError(f"{field}: has {blocks} layers; set config.model.image.depth={blocks}, which is {depth}")
     found, used, reshaped = vit.from_timm(given, shapes)
     if not found:
         raise UserError(
             f"{field}: has no array named as in timm's vision transformers, such as blocks.0.attn.qkv.weight, but "
             f"{', '.join(sorted(given)[:3]) or 'none at all'}; save the state dict of such a model"
+        )
+    if other := sorted(name for name in given.keys() - used if not name.startswith(("head", "fc_norm"))):
+        raise UserError(
+            f"{field}: is of another kind of vision transformer, which has {', '.join(other[:3])}; give a plain one"
         )
     for name, array in found.items():
         if array.shape != shapes[name]:
