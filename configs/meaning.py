@@ -25,13 +25,15 @@ def get_config(arg: str = "") -> ConfigDict:
     fill = config.objectives.fill
     fill.association, fill.entities, fill.spans = "learned", 0.5, 1
     with config.unlocked():
-        config.objectives.sense = options("sense", association="learned", every=8)
+        config.objectives.sense = options("sense", association="learned", every=4)
         config.objectives.answer = options("answer")
     further = ("sense", "dictionary", "answer", "pointing", "entities", "reduction", "relations")
     config.evaluation.names = (*config.evaluation.names, *further)
     if parse(arg) == ("tiny", False):
-        # Behind two layers of attention a token of 4 px no longer shows what lies under it (docs/log.md).
-        image.unimodal_layers = 1
+        # Tokens that see all of the picture need not lie on a thing for words to find it there (docs/log.md).
+        image.unimodal_layers, image.reach = 1, 2
         config.steps, config.evaluation.beams = 2800, 4
-        weigh(config, sense=6.0, answer=2.0)
+        # Of a definition's sixty bytes one or two tell senses apart; at first all of them are to be learned.
+        weigh(config, sense=40.0, answer=2.0)
+        config.objectives.sense.schedule = ((0.0, 0.15), (0.3, 1.0))
     return config
