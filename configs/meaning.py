@@ -35,5 +35,5 @@ def get_config(arg: str = "") -> ConfigDict:
         config.steps, config.evaluation.beams = 2800, 4
         # Of a definition's sixty bytes one or two tell senses apart; at first all of them are to be learned.
         weigh(config, sense=40.0, answer=2.0)
-        config.objectives.sense.schedule = ((0.0, 0.15), (0.3, 1.0))
+        config.objectives["sense"].schedule = ((0.0, 0.15), (0.3, 1.0))
     return config

@@ -24,7 +24,7 @@ from xmjax.evaluation.match import pair_scores, reranked
 from xmjax.model_api import Model
 from xmjax.models.regions import GREY, erased
 from xmjax.objectives import make, options, total_loss
-from xmjax.objectives.match import PRIOR, PRIOR_ENTROPY, drawn
+from xmjax.objectives.match import PRIOR, PRIOR_ENTROPY, drawn, one_of
 from xmjax.objectives.regions import label_nats
 from xmjax.training.alarms import PATIENCE, Alarms
 from xmjax.training.step import init, make_model
@@ -210,6 +210,24 @@ def test_losses_are_finite_and_learn_from_the_identifier(config, batch_at):
         assert float(jnp.abs(gradient[name]).max()) > 0
     for leaf in jax.tree.leaves(gradient["regions"]):
         assert float(jnp.abs(leaf).max()) > 0
+
+
+def test_captions_of_every_language_are_read(config, make_config):
+    """They come in the order of their languages, so that the first alone would be one language."""
+    more = make_config({
+        "model.regions.count": 4, "model.unmasking": True, "model.text.max_bytes": 64,
+        "objectives": {name: options(name) for name in ("mask_predict", "regions")},
+    })  # fmt: skip
+    objectives, records = make(more), Playroom("train").read(range(30))
+    texts = {"mask_predict": "canvas", "regions": "masked_caption"}
+    for name, array in texts.items():
+        korean = [
+            (objectives[name].features(Example(r, r.captions, np.random.default_rng(i)))[array] & 0x3E0 == 0xE0).any()
+            for i, r in enumerate(records)
+        ]
+        assert 5 < sum(korean) < 25, name
+    rows = jnp.arange(12).reshape(6, 2)
+    np.testing.assert_array_equal(one_of(rows, jnp.array([1, 0, 1])), rows[jnp.array([1, 2, 5])])
 
 
 def test_shares_of_the_tasks(config, make_config):

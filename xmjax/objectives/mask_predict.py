@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Integer
 
 from xmjax import vocab
-from xmjax.data.arrays import canvas
+from xmjax.data.arrays import canvas, draw
 from xmjax.errors import UserError
 from xmjax.models.embedders import Tokens
 from xmjax.objectives import base
@@ -39,6 +39,7 @@ class MaskPredict(base.Objective):
     """
 
     Options = Options
+    version = 2  # 1 read the first caption of each record, which was always of the first language
 
     def __init__(self, options, config):
         super().__init__(options, config)
@@ -46,7 +47,8 @@ class MaskPredict(base.Objective):
             raise UserError("config.objectives.mask_predict needs config.model.unmasking=True")
 
     def features(self, example: Any) -> dict[str, np.ndarray]:
-        return {"canvas": canvas(example.captions[0], self.config.model.text.max_bytes)}
+        (caption,) = draw(example.captions, 1, example.rng)  # any, for captions come in the order of their languages
+        return {"canvas": canvas(caption, self.config.model.text.max_bytes)}
 
     def flops(self, share):
         o, model = self.options, self.config.model

@@ -4,7 +4,8 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from einops import rearrange
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from xmjax.errors import UserError
 from xmjax.models.embedders import Tokens
@@ -49,6 +50,7 @@ class Match(base.Objective):
     """
 
     Options = Options
+    version = 2  # 1 read the first caption of each record, which was always of the first language
 
     def __init__(self, options, config):
         super().__init__(options, config)
@@ -66,19 +68,21 @@ class Match(base.Objective):
     def loss(self, passes, rng):
         o, model, captions = self.options, passes.model, passes.captions
         other = passes.fused_with_text(o.modality)
-        text = jax.tree.map(lambda x: x[::captions], passes.encoded("text"))
-        same = contrast.positives(passes.batch, o.modality, "text")[:, ::captions]
+        rows = jnp.arange(len(passes.batch["id"]))
+        # Of each record any caption, for they come in the order of their languages.
+        said = jax.random.randint(jax.random.fold_in(rng, 3), rows.shape, 0, captions)
+        text = jax.tree.map(lambda x: one_of(x, said), passes.encoded("text"))
+        same = one_of(contrast.positives(passes.batch, o.modality, "text").T, said).T
         picked, pictures, texts = (jax.random.fold_in(rng, i) for i in range(3))
         likeness, alike_texts = jnp.zeros(same.shape), jnp.zeros(same.shape, bool)
         alike_pictures = alike_texts
         if o.hard:
-            first, second = passes.tower(o.modality), passes.tower("text")[::captions]
+            first, second = passes.tower(o.modality), one_of(passes.tower("text"), said)
             likeness = jax.lax.stop_gradient(first @ second.T)
             alike_pictures, alike_texts = alike(first, o.duplicate), alike(second, o.duplicate)
         by_likeness = jax.random.bernoulli(picked, o.hard, (2, len(same)))
         wrong_text = drawn(texts, likeness, same, alike_texts, by_likeness[0], o.temperature)
         wrong_picture = drawn(pictures, likeness.T, same.T, alike_pictures, by_likeness[1], o.temperature)
-        rows = jnp.arange(len(same))
         pairs = jnp.concatenate([rows, rows, wrong_picture]), jnp.concatenate([rows, wrong_text, rows])
         logits = model.matches({o.modality: taken(other, pairs[0]), "text": taken(text, pairs[1])})
         matched = jnp.repeat(jnp.array([True, False, False]), len(same))
@@ -122,6 +126,12 @@ def drawn(
     logits = jnp.where(by_likeness[:, None], likeness / temperature, 0.0)
     logits = jnp.where(same, NEVER, jnp.where(duplicates, SELDOM, logits))
     return jax.random.categorical(rng, logits)
+
+
+def one_of(x: Shaped[Array, "R ..."], which: Int[Array, " B"]) -> Shaped[Array, "B ..."]:
+    """Of the R / B rows that belong to each record one, by its number among them."""
+    x = rearrange(x, "(b c) ... -> b c ...", b=len(which))
+    return jnp.take_along_axis(x, which.reshape(-1, 1, *(1,) * (x.ndim - 2)), 1)[:, 0]
 
 
 def taken(tokens: Tokens, rows: Array) -> Tokens:

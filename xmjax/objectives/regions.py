@@ -10,7 +10,7 @@ from einops import rearrange
 from jaxtyping import Array, Float, Integer
 
 from xmjax import vocab
-from xmjax.data.arrays import mask_words, text_ids
+from xmjax.data.arrays import draw, mask_words, text_ids
 from xmjax.data.regions import boxes_array, label_ids, masked_group
 from xmjax.errors import UserError
 from xmjax.models.crossmodal import concatenate
@@ -54,6 +54,7 @@ class Regions(base.Objective):
     """
 
     Options = Options
+    version = 2  # 1 read the first caption of each record, which was always of the first language
 
     def __init__(self, options, config):
         super().__init__(options, config)
@@ -76,9 +77,10 @@ class Regions(base.Objective):
         if regions and task >= o.words:
             whole = rng.random() < o.everything
             masked = boxes[:, 2] > 0 if whole else masked_group(regions, count, rng)
-        ids, spans = mask_words(example.captions[0], rng, o.spans, o.rate, o.max_span_bytes, length)
+        (caption,) = draw(example.captions, 1, rng)  # any, for captions come in the order of their languages
+        ids, spans = mask_words(caption, rng, o.spans, o.rate, o.max_span_bytes, length)
         if masked.any() and task >= o.words + o.both:
-            ids, spans = text_ids(example.captions[0].text, length), np.full_like(spans, vocab.PAD)
+            ids, spans = text_ids(caption.text, length), np.full_like(spans, vocab.PAD)
         return {
             "masked_regions": masked,
             "labels": label_ids(regions, masked, o.max_label_bytes),
