@@ -23,7 +23,9 @@ def get_config(arg: str = "") -> ConfigDict:
     image = config.model.image
     image.patch = min(image.patch, image.size // 8)
     config.objectives = ConfigDict({n: options(n) for n in ("contrast", "sound", "locate")})
-    config.evaluation.names = ("retrieval", "sound", "localize", "arithmetic", "compose")
+    config.evaluation.names = (
+        "retrieval", "sound", "localize", "arithmetic", "compose", "zero_shot", "tags",
+    )  # fmt: skip
     config.objectives.locate.sharpness = 8.0
     if not smoke:
         config.evaluation.samples = 1000
