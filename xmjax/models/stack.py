@@ -49,7 +49,7 @@ class Stack(nn.Module):
     def setup(self):
         c = self.config
         n, h, hidden = c.heads, c.width // c.heads, int(c.width * c.mlp_ratio)
-        residual = (2 * max(1, self.depth)) ** -0.5  # the sum over a residual stream of this depth keeps its scale
+        residual = (2 * max(1, self.depth)) ** -0.5  # so that two writes a layer keep the scale of the residual stream
 
         def stacked(scope: str, name: str, shape: tuple[int, ...], fan_in: int, scale: float = 1.0):
             init = nn.initializers.normal(scale * fan_in**-0.5) if fan_in else nn.initializers.zeros
