@@ -15,6 +15,7 @@ from xmjax.data.arrays import image_bytes
 from xmjax.data.source import Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.fill import FillEvaluator, association_of, score_masked
+from xmjax.models.embedders import seen
 from xmjax.models.objects import LEARNED, METHODS, group, pooled, relations
 
 SHARE = 4
@@ -131,7 +132,8 @@ def found_objects(model: Any, image: Array, boxes: Array | None = None, *, keep:
       keep: groups, K, of a model that does not reduce.
 
     Returns:
-      The groups' boxes [B, K, 4], the relations between them [B, K, K], and their units' shares in them [B, K, M].
+      Boxes [B, K, 4] of what the groups see, the relations between them [B, K, K], and their units' shares in them
+      [B, K, M].
     """
     whole = model.encode("image", image)
     if "image" in model.reduce or boxes is not None:
@@ -139,7 +141,8 @@ def found_objects(model: Any, image: Array, boxes: Array | None = None, *, keep:
     else:
         found = pooled(whole, group(whole, "relation", keep))
     tokens = found.tokens
-    return tokens.spans, relations(tokens.vectors.astype(jnp.float32), tokens.spans), found.groups
+    places = tokens.spans if boxes is not None else seen(tokens.spans, model.config.image)
+    return places, relations(tokens.vectors.astype(jnp.float32), tokens.spans), found.groups
 
 
 def between(scores: np.ndarray, boxes: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:

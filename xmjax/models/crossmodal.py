@@ -14,7 +14,7 @@ from xmjax import vocab
 from xmjax.config import ModelConfig
 from xmjax.errors import UserError
 from xmjax.models.association import Associate, Association
-from xmjax.models.embedders import Tokens
+from xmjax.models.embedders import Tokens, seen
 from xmjax.models.fusion import fusion
 from xmjax.models.layers import linear, rms_norm, sincos, unit
 from xmjax.models.library import Library
@@ -94,7 +94,7 @@ class Crossmodal(nn.Module):
           boxes: of the objects, (y0, x0, y1, x1) as fractions of the side, in the place of those that are discovered.
         """
         if boxes is not None:
-            found = pooled(tokens, inside(tokens.spans, boxes))
+            found = pooled(tokens, inside(seen(tokens.spans, self.config.image), boxes))
             return found._replace(tokens=found.tokens._replace(spans=boxes))
         if modality not in self.reduce:
             raise UserError(f"this model does not reduce {modality}; train it with config.model.{modality}.reduce")

@@ -265,6 +265,11 @@ def lean(options: ImageConfig) -> float:
     return {"pixels": half if options.stem else 0.0, "resnet18": -half}.get(options.embedder, 0.0)
 
 
+def seen(spans: Float[Array, "B T 4"], options: ImageConfig) -> Float[Array, "B T 4"]:
+    """Where what a picture's tokens see lies: their cells, moved by `lean`, as far as they are in the picture."""
+    return jnp.clip(spans + lean(options) / options.size, 0, 1)
+
+
 def squares(batch: int, side: int) -> Float[Array, "B T 4"]:
     """Squares of a grid, row by row."""
     edge = jnp.arange(side) / side

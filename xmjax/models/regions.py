@@ -7,7 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, UInt8
 
 from xmjax.config import ModelConfig
-from xmjax.models.embedders import Tokens
+from xmjax.models.embedders import Tokens, seen
 from xmjax.models.layers import linear
 from xmjax.models.objects import inside, pooled
 
@@ -31,7 +31,7 @@ class Regions(nn.Module):
         """Objects of a picture; see `Crossmodal.grounded`."""
         c, options = self.config, self.config.regions
         normal = nn.initializers.normal
-        content = pooled(tokens, inside(tokens.spans, boxes)).tokens.vectors
+        content = pooled(tokens, inside(seen(tokens.spans, c.image), boxes)).tokens.vectors
         mask = self.param("mask", normal(1.0), (c.width,))
         if masked is not None:
             content = jnp.where(masked[..., None], mask.astype(content.dtype), content)
