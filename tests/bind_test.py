@@ -225,6 +225,7 @@ def test_who_knows_what_two_modalities_tell_finds_the_scene():
         np.testing.assert_array_equal(agreed, agreement(records, *pair[::-1]).T)
 
 
+@pytest.mark.slow
 def test_fill_reads_every_subset(make_config, batch_at):
     known = further(bind_config("smoke"))
     others = {m: known[m] | {"patch": 16, "stem": 0} for m in ("depth", "thermal")}

@@ -16,6 +16,9 @@ from xmjax.training.step import abstract_state, jit_init, jit_update
 
 RECORDS, CAPTIONS, E = 16, 2, 6
 MESHES = [None, (2, 1, 1), (2, 2, 1), (1, 4, 2), (8, 1, 1), (2, 4, 1)]
+DEFAULT = (None, (8, 1, 1), (1, 4, 2))
+"""Meshes that are tested by default; the others are in the slow tier."""
+
 LOSSES = {
     "infonce": {},
     "variable": {"margin": 0.3, "variable": True},
@@ -78,7 +81,13 @@ def dense(given):
     return {name: gradient_of(None, **chosen)(*given) for name, chosen in LOSSES.items()}
 
 
-@pytest.mark.parametrize("sizes", [pytest.param(m, id="x".join(map(str, m or ("alone",)))) for m in MESHES])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pytest.param(m, id="x".join(map(str, m or ("alone",))), marks=() if m in DEFAULT else pytest.mark.slow)
+        for m in MESHES
+    ],
+)
 @pytest.mark.parametrize("name", LOSSES)
 def test_chunks_give_the_loss_and_gradient_of_the_whole_batch(given, dense, name, sizes):
     mesh = mesh_of(sizes)
@@ -109,6 +118,7 @@ def test_what_chunks_leave_out_would_be_seen(given, dense):
     assert abs(float(gradient_of(None, chunk=2)(*half)[0][0]) - float(dense["infonce"][0][0])) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["infonce", "sigmoid"])
 @pytest.mark.parametrize("devices", [1, 8])
 def test_memory_is_linear_in_the_batch(loss, devices):
@@ -172,6 +182,7 @@ def test_a_step_in_chunks_on_a_mesh_is_that_of_one_device(make_config, batch_at)
         np.testing.assert_allclose(part, whole, rtol=0, atol=1e-5 * np.abs(whole).max())
 
 
+@pytest.mark.slow
 def test_chunks_lower_for_256_devices(make_config, abstract_batch):
     config = make_config({"objectives": {"contrast": options("contrast", chunk=2)}, "batch_size": 512})
     axes = ("data", "fsdp", "tensor")

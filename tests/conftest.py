@@ -153,9 +153,9 @@ def abstract_batch():
             sound = np.zeros(audio.samples, np.int16) if audio.embedder else None
             captions = (Caption("a word", "en"),) * 8
             extra = {}
-            for name, options in model.modalities.items():
-                if f"any/{options.embedder}" in EMBEDDERS:
-                    extra[name] = np.zeros(EMBEDDERS[f"any/{options.embedder}"].shape(options), np.uint8)
+            for name in model.others:
+                options = model.modalities[name]
+                extra[name] = np.zeros(EMBEDDERS[f"any/{options.embedder}"].shape(options), np.uint8)
             self.record = Record("0", captions, np.zeros((size, size, 3), np.uint8), audio=sound, extra=extra)
 
         def __len__(self) -> int:

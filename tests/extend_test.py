@@ -94,6 +94,7 @@ def test_each_is_short(part):
     assert len(inspect.getsource(part).splitlines()) < 40
 
 
+@pytest.mark.slow
 def test_they_are_chosen_by_their_names_in_a_config(make_config, batch_at, tmp_path):
     SOURCES.register("perfumed")(lambda config, options, split: Perfumed(split, captions_per_record=2))
     config = make_config({

@@ -380,7 +380,7 @@ def test_the_masking_with_the_greatest_gain_is_taken(make_config, monkeypatch):
 
     def nats(passes, texts, ids, spans, absent):
         assert ids.shape[0] == 12 and texts == 6
-        lost = np.where(np.asarray(absent), gain.reshape(-1), 0)
+        lost = np.where(np.asarray(absent["image"]), gain.reshape(-1), 0)
         return jnp.tile(jnp.asarray(lost)[:, None], (1, 2)) / 2, jnp.ones((12, 2)) / 2
 
     monkeypatch.setattr(fill, "_nats", nats)

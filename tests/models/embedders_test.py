@@ -44,12 +44,13 @@ VARIANTS = {
     "text/units/bytes": variant("text", embedder="units", unit=3, unit_of="bytes"),
     "text/words": variant("text", embedder="words", words=4, vectors=12),
     "image/resnet18": variant("image", embedder="resnet18", stem=8),
+    "image/vit": variant("image", embedder="vit", stem=64, depth=1),
     "image/file": variant("image", embedder="file", max_file_bytes=96, file_kernel=16),
 }
 """Every registered embedder and its forms, by name."""
 
 
-GRIDS = ("image/pixels", "image/resnet18")
+GRIDS = ("image/pixels", "image/resnet18", "image/vit")
 """Those whose tokens are squares of the picture."""
 
 
@@ -245,11 +246,15 @@ def test_ngrams_are_of_the_bytes_that_end_there():
 
 @pytest.mark.parametrize(
     ("modality", "name"),
-    [("text", "ngram"), ("text", "words"), ("image", "pixels"), ("image", "resnet18"), ("image", "file")],
+    [
+        *(("text", name) for name in ("ngram", "words")),
+        *(("image", name) for name in ("pixels", "resnet18", "vit", "file")),
+    ],
 )
 def test_matrix_products_are_in_the_precision_asked_for(make_config, modality, name):
     changes = {"model.text.unimodal_layers": 0} if name == "words" else {}
-    config = make_config({f"model.{modality}.embedder": name, "model.image.stem": 8} | changes).model
+    stem = 64 if name == "vit" else 8
+    config = make_config({f"model.{modality}.embedder": name, "model.image.stem": stem} | changes).model
     module = embedder(modality, name)(config, jnp.dtype("bfloat16"))
     example = module.example(config)
     params = jax.eval_shape(module.init, jax.random.key(0), example)

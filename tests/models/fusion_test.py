@@ -144,9 +144,8 @@ def test_a_layers_parameters_are_as_stated(made):
         assert len(taken) == sum(x.ndim > 2 for x in jax.tree.leaves(params)), kind
 
 
-@pytest.mark.parametrize(
-    "kind", [kind if kind == "coattention" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_model_trains_with_it_also_without_a_modality(kind, make_config, batch_at):
     config = make_config({
         "model.fusion": kind, "model.fusion_layers": 1, "model.matching": True,

@@ -114,6 +114,7 @@ def test_a_file_of_another_model_is_refused(begun, build, tmp_path):
         begun(build(**{"model.image.weights": str(path)}))
 
 
+@pytest.mark.slow
 def test_every_parameter_is_trained(begun, build):
     module, params, _ = begun(build())
     shown = jnp.asarray(pictures())
