@@ -66,11 +66,11 @@ def test_attend_on_a_gpu_equals_that_by_hand(length, memory, causal, masked):
         found = layers.attend(q, k, v, mask, causal=causal, implementation=name).astype(jnp.float32)
         return jnp.sum(found**2), found
 
-    for name in ("xla", "cudnn"):
-        found = jax.jit(jax.grad(summed, (0, 1, 2), has_aux=True), static_argnums=4)(*inputs, name)
-        ours = found if name == "xla" else ours
-        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(ours), strict=True):
-            np.testing.assert_allclose(a.astype(jnp.float32), b.astype(jnp.float32), atol=4e-2)
+    run = jax.jit(jax.grad(summed, (0, 1, 2), has_aux=True), static_argnums=4)
+    (slopes, found), (their_slopes, theirs) = (run(*inputs, name) for name in ("xla", "cudnn"))
+    np.testing.assert_allclose(found, theirs, atol=2e-2)
+    for a, b in zip(slopes, their_slopes, strict=True):
+        np.testing.assert_allclose(a.astype(jnp.float32), b.astype(jnp.float32), atol=4e-2)
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -38,10 +38,7 @@ class Tokens(NamedTuple):
 
 EMBEDDERS: Registry[type[nn.Module]] = Registry("embedder")
 
-
-def normal(std: float):
-    """Initialiser of parameters drawn from a normal distribution."""
-    return nn.initializers.normal(std)
+normal = nn.initializers.normal
 
 
 def byte_spans(batch: int, tokens: int, stride: int) -> Float[Array, "B T 2"]:
@@ -199,12 +196,8 @@ class WordText(Text):
         return Tokens(x, words.valid, words.spans)
 
 
-@EMBEDDERS.register("image/pixels")
-class PixelImage(nn.Module):
-    """Raw RGB bytes: a table of the byte's value, then patches, or overlapping convolutions that end in patches.
-
-    The convolutions (``stem`` > 0; Xiao et al. 2021) halve the side until a token covers ``patch`` pixels.
-    """
+class Picture(nn.Module):
+    """What the embedders of pictures have in common: they read raw RGB bytes."""
 
     config: ModelConfig
     dtype: jnp.dtype = jnp.dtype("float32")
@@ -213,6 +206,14 @@ class PixelImage(nn.Module):
     def example(config: ModelConfig) -> UInt8[Array, "1 Y X 3"]:
         """One row of input, for initialisation."""
         return jnp.zeros((1, config.image.size, config.image.size, 3), jnp.uint8)
+
+
+@EMBEDDERS.register("image/pixels")
+class PixelImage(Picture):
+    """Raw RGB bytes: a table of the byte's value, then patches, or overlapping convolutions that end in patches.
+
+    The convolutions (``stem`` > 0; Xiao et al. 2021) halve the side until a token covers ``patch`` pixels.
+    """
 
     @nn.compact
     def __call__(self, image: UInt8[Array, "B Y X 3"]) -> Tokens:
@@ -330,19 +331,11 @@ class FileImage(nn.Module):
 
 
 @EMBEDDERS.register("image/resnet18")
-class ResNetImage(nn.Module):
+class ResNetImage(Picture):
     """ResNet-18 on the picture, a token for each cell of its last map; see `resnet` for norms and small pictures.
 
     Cells are given no places: the padding of the convolutions tells them.
     """
-
-    config: ModelConfig
-    dtype: jnp.dtype = jnp.dtype("float32")
-
-    @staticmethod
-    def example(config: ModelConfig) -> UInt8[Array, "1 Y X 3"]:
-        """One row of input, for initialisation."""
-        return jnp.zeros((1, config.image.size, config.image.size, 3), jnp.uint8)
 
     @nn.compact
     def __call__(self, image: UInt8[Array, "B Y X 3"]) -> Tokens:
@@ -354,16 +347,8 @@ class ResNetImage(nn.Module):
 
 
 @EMBEDDERS.register("image/vit")
-class VisionTransformer(nn.Module):
+class VisionTransformer(Picture):
     """A vision transformer as published on the picture's pixels, one token a patch; see `vit`."""
-
-    config: ModelConfig
-    dtype: jnp.dtype = jnp.dtype("float32")
-
-    @staticmethod
-    def example(config: ModelConfig) -> UInt8[Array, "1 Y X 3"]:
-        """One row of input, for initialisation."""
-        return jnp.zeros((1, config.image.size, config.image.size, 3), jnp.uint8)
 
     @nn.compact
     def __call__(self, image: UInt8[Array, "B Y X 3"]) -> Tokens:

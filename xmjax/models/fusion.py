@@ -59,6 +59,7 @@ class Merged(Stack):
 
 @FUSIONS.register("merged")
 def merged(config: ModelConfig) -> nn.Module:
+    """`Merged` with the layers that a config says."""
     return Merged(config, config.fusion_layers)
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, UInt8
 
 from xmjax.config import ModelConfig
 from xmjax.errors import UserError
-from xmjax.models.embedders import EMBEDDERS, Tokens, byte_spans, normal, patch_products, patches, squares
+from xmjax.models.embedders import EMBEDDERS, Tokens, byte_spans, patch_products, patches, squares
 from xmjax.models.layers import linear, sincos
 
 
@@ -26,6 +26,9 @@ def embedder(modality: str, name: str) -> Callable[..., Any]:
     if f"{modality}/{name}" not in EMBEDDERS and f"any/{name}" in EMBEDDERS and modality not in own:
         return partial(EMBEDDERS[f"any/{name}"], modality=modality)
     return EMBEDDERS[f"{modality}/{name}"]
+
+
+normal = nn.initializers.normal
 
 
 class Further(nn.Module):
