@@ -23,9 +23,9 @@ from xmjax.evaluation.subsets import MISSING
 from xmjax.model_api import Model
 from xmjax.models.signals import embedder
 from xmjax.objectives import OBJECTIVES, make, options, total_loss
-from xmjax.objectives.bind import focused
+from xmjax.objectives.base import focused
 from xmjax.training import flops
-from xmjax.training.step import init, make_model
+from xmjax.training.step import init, make_model, of_modality
 
 
 @pytest.fixture(scope="module")
@@ -156,8 +156,10 @@ def test_what_is_learned_least_counts_most():
     assert float(even["a"]) == float(even["b"]) == 0.5
     given = focused(losses, (3.0, 1.0), 0.0)
     assert float(given["a"]) == pytest.approx(0.75)
-    raised = focused(losses, (), 1.0)
-    assert float(raised["a"]) == pytest.approx(1 / (1 + np.exp(-1))) and float(sum(raised.values())) == pytest.approx(1)
+    raised = focused(losses, (), 2.0)
+    assert float(raised["a"]) == pytest.approx(0.8) and float(raised["b"]) == pytest.approx(0.2)
+    there = focused(losses, (), 2.0, {"a": jnp.bool_(False), "b": jnp.bool_(True)})
+    assert float(there["a"]) == 0 and float(there["b"]) == 1
     assert float(jnp.abs(jax.grad(lambda x: focused({"a": x, "b": x * 0}, (), 1.0)["a"])(1.0))) == 0
 
 
@@ -247,11 +249,45 @@ def test_fill_reads_every_subset(make_config, batch_at):
     source = Playroom("val", further=("depth", "thermal"))
     evaluator = EVALUATORS["subsets"](config, sharding.make_mesh(config.mesh), source.read(range(12)))
     scores = evaluator(params).scores
-    assert len([name for name in scores if "/" in name]) == 8 + 5
+    assert len([name for name in scores if "/" in name]) == 8 + 6
+    alone = [scores[f"subsets/{m}"] for m in ("image", "depth", "thermal")]
+    assert scores["subsets/gap"] == max(alone) - min(alone)
     missing = evaluator.arms[f"missing_{MISSING:.0%}".rstrip("%")]
     assert set(missing) == {"image", "depth", "thermal"}
     assert evaluator.arms["image"]["depth"].all() and not evaluator.arms["image"]["image"].any()
     assert scores["subsets/n"] == len(evaluator.items) > 0
+
+
+def test_a_focus_raises_captions_of_what_is_learned_least_alone(make_config):
+    changes = {"model.others": {"tags": further(bind_config("smoke"))["tags"]}}
+    fill = {"others": ("tags",), "drop": 0.3}
+
+    def weights(focus, losses, absent):
+        config = make_config(changes | {"objectives": {"fill": options("fill", **fill, focus=focus)}})
+        found, metrics = make(config)["fill"]._by_modality(jnp.asarray(losses), jax.tree.map(jnp.asarray, absent))
+        return np.asarray(found), metrics
+
+    absent = {"image": np.array([0, 0, 0, 1, 1, 1], bool), "tags": np.array([0, 1, 1, 0, 0, 1], bool)}
+    losses = np.array([9.0, 0.5, 0.7, 0.1, 0.3, 8.0], np.float32)  # both, picture, picture, tags, tags, none
+    found, metrics = weights(0.0, losses, absent)
+    np.testing.assert_allclose(found, 1)
+    assert float(metrics["alone/image/nats_per_byte"]) == pytest.approx(0.6)
+    assert float(metrics["alone/tags/nats_per_byte"]) == pytest.approx(0.2)
+    found, _ = weights(1.0, losses, absent)
+    np.testing.assert_allclose(found, [1, 1.5, 1.5, 0.5, 0.5, 1], rtol=1e-5)
+    gone = {"image": absent["image"], "tags": np.ones(6, bool)}  # no tags alone in this batch
+    found, _ = weights(1.0, losses, gone)
+    np.testing.assert_allclose(found, 1, rtol=1e-5)
+    for bad in ({"focus": -1.0}, {"focus": 1.0, "others": ()}, {"focus": 1.0, "drop": 0.0}):
+        with pytest.raises(UserError, match="focus"):
+            make(make_config(changes | {"objectives": {"fill": options("fill", **fill | bad)}}))
+
+
+def test_gradients_are_counted_by_modality(config, params):
+    parts = {m: of_modality(params, m) for m in config.model.modalities}
+    assert all(f"embedders_{m}" in part and f"towers_{m}" in part for m, part in parts.items())
+    assert not any(set(a) & set(b) for m, a in parts.items() for n, b in parts.items() if m != n)
+    assert set(params) - set().union(*parts.values()) == {"decoder", "fusion", "log_scale", "similarity_bias"}
 
 
 def test_an_ensemble_multiplies_what_each_tells_beside_the_text():

@@ -13,9 +13,9 @@ from xmjax.errors import UserError
 from xmjax.models.embedders import Tokens
 from xmjax.models.passes import Passes, masked_memory
 from xmjax.objectives import OBJECTIVES, Objective, features, make, options
-from xmjax.objectives.base import bits_per_byte, sequence_nats, weight, written_after_prompt
+from xmjax.objectives.base import TASKS, bits_per_byte, sequence_nats, weight, written_after_prompt
 from xmjax.objectives.contrast import infonce_loss, positives, sigmoid_loss
-from xmjax.training.step import update
+from xmjax.training.step import make_model, update
 
 ROWS, COLUMNS = 4, 6
 
@@ -91,6 +91,42 @@ def test_equal_records_and_captions_are_positives():
     np.testing.assert_array_equal(positives(batch, "text", "image"), expected.T)
     records = np.asarray(batch["id"])
     np.testing.assert_array_equal(positives(batch, "image", "audio"), records[:, None] == records)
+
+
+def test_a_repeated_pair_is_not_pushed_apart():
+    """Two records with one picture and one caption: their crosswise pairs are pulled as their own are."""
+    scores = jnp.array([[0.6, 0.6, 0.1], [0.6, 0.6, 0.1], [0.2, 0.2, 0.7]])
+    repeated = jnp.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]], bool)
+
+    def pull(positive, loss):
+        return -jax.grad(lambda s: loss(s, positive))(scores)
+
+    losses = (
+        lambda s, p: infonce_loss(s, p, jnp.float32(5.0)),
+        lambda s, p: sigmoid_loss(s, p, jnp.float32(5.0), jnp.float32(-2.5)),
+    )
+    for loss in losses:
+        known, unknown = pull(repeated, loss), pull(jnp.eye(3, dtype=bool), loss)
+        assert float(known[0, 1]) == pytest.approx(float(known[0, 0])) and float(known[0, 1]) > 0
+        assert float(unknown[0, 1]) < 0  # without knowing, a false negative
+
+
+def test_false_negatives_are_counted(make_config, batch_at, tiny_params):
+    for chosen in ({}, {"loss": "sigmoid"}, {"loss": "ranking", "margin": 0.2}, {"chunk": 2}):
+        config = make_config({"objectives": {"contrast": options("contrast", **chosen)}})
+        batch = batch_at(config)["image_text"]
+        images, captions = batch["id"], batch["caption_id"]
+        of = np.repeat(images, captions.shape[1])
+        pairs = [(i, j) for i in range(len(images)) for j in range(len(of)) if of[j] != images[i]]
+        expected = np.mean([captions.reshape(-1)[j] in captions[i] for i, j in pairs])
+        passes = Passes(make_model(config).bind({"params": tiny_params}), jax.tree.map(jnp.asarray, batch))
+        _, metrics = make(config)["contrast"].loss(passes, jax.random.key(0))
+        assert float(metrics["false_negatives"]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_every_objective_is_a_kind_of_task():
+    known = {name: o for name, o in OBJECTIVES.items.items() if o.__module__.startswith("xmjax.")}
+    assert {o.task for o in known.values()} == set(TASKS)
 
 
 def test_sequence_nats_equals_a_loop():

@@ -11,17 +11,18 @@ from PIL import Image
 from xmjax import predict, vocab
 from xmjax.config import RegionsConfig
 from xmjax.data import playroom
-from xmjax.data.arrays import text_ids
+from xmjax.data.arrays import by_character, text_ids
 from xmjax.data.folder import Folder, regions
 from xmjax.data.image_files import squared
 from xmjax.data.pipeline import Example
 from xmjax.data.playroom import Playroom
 from xmjax.data.regions import boxes_array, groups, kept, label_ids, masked_group, overlaps
-from xmjax.data.source import Region
+from xmjax.data.source import Caption, Region, Word
 from xmjax.errors import UserError
 from xmjax.evaluation.labels import masked_objects
 from xmjax.evaluation.match import pair_scores, reranked
 from xmjax.model_api import Model
+from xmjax.models.passes import Passes
 from xmjax.models.regions import GREY, erased
 from xmjax.objectives import make, options, total_loss
 from xmjax.objectives.match import PRIOR, PRIOR_ENTROPY, drawn, one_of
@@ -171,6 +172,28 @@ def test_what_belongs_together_is_never_drawn(seed):
     chosen = np.asarray(drawn(jax.random.key(seed), likeness, jnp.asarray(same), duplicates, jnp.arange(6) < 3, 0.1))
     rows = [i for i in range(6) if not same[i].all()]
     assert not any(same[i, chosen[i]] for i in rows)
+
+
+class Sure:
+    """A model that takes everything for a match."""
+
+    def __init__(self, model):
+        self._model = model
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+    def matches(self, tokens):
+        return jnp.full(len(tokens["text"].vectors), 9.0)
+
+
+def test_a_batch_of_one_picture_has_no_mismatches(config, batch_at, model):
+    batch = batch_at(config)["image_text"]
+    for ids, accuracy in ((batch["id"], 1 / 3), (np.full_like(batch["id"], 7), 1.0)):
+        passes = Passes(Sure(model), jax.tree.map(jnp.asarray, {**batch, "id": ids}))
+        loss, metrics = make(config)["match"].loss(passes, jax.random.key(0))
+        assert float(metrics["accuracy"]) == pytest.approx(accuracy)
+        assert float(loss) == pytest.approx(float(jax.nn.softplus(-9.0)) + (1 - accuracy) * 9.0, rel=1e-3)
 
 
 def test_near_duplicates_are_drawn_only_where_nothing_else_is_left():
@@ -346,3 +369,23 @@ def test_regions_of_a_folder(tmp_path):
     (tmp_path / "metadata.jsonl").write_text(json.dumps(line) + "\n")
     with pytest.raises(UserError, match="width_column"):
         Folder(str(tmp_path), regions_column="objects", split="all")
+
+
+def test_one_object_or_character_may_be_masked_alone(config, make_config):
+    crowd = [Region((0, 0, 0.6, 0.6), "ball"), Region((0.4, 0.4, 1, 1), "key"), Region((0, 0.8, 0.1, 1), "hat")]
+    drawn_alone = [masked_group(crowd, 4, np.random.default_rng(i), whole=False) for i in range(40)]
+    assert {tuple(np.flatnonzero(m)) for m in drawn_alone} == {(0,), (1,), (2,)}
+    caption = Caption("빨간 ball", "ko", words=(Word(0, 6), Word(7, 11, "kind")))
+    apart = by_character(caption)
+    assert [(w.start, w.end, w.kind) for w in apart.words] == [
+        (0, 3, ""), (3, 6, ""), (7, 8, "kind"), (8, 9, "kind"), (9, 10, "kind"), (10, 11, "kind")
+    ]  # fmt: skip
+    chosen = options("regions", unit="character", groups=False, words=1.0, both=0.0)
+    known = make(make_config({"model.regions.count": 4, "objectives": {"regions": chosen}}))["regions"]
+    record = Playroom("train").read([3])[0]
+    for seed in range(20):
+        spans = known.features(Example(record, record.captions, np.random.default_rng(seed)))["caption_spans"]
+        written = vocab.decode(spans[0][spans[0] < 256])
+        assert len(written) == 1
+    with pytest.raises(UserError, match="choose word or character"):
+        make(make_config({"model.regions.count": 4, "objectives": {"regions": options("regions", unit="byte")}}))

@@ -1,5 +1,6 @@
 """What the loader makes of a record: bytes of its picture and text, masked words, sequences for the decoder."""
 
+import dataclasses
 from collections.abc import Collection, Sequence
 from typing import TypeVar
 
@@ -52,6 +53,17 @@ def window(audio: np.ndarray, first: int, samples: int) -> np.ndarray:
 def caption_words(caption: Caption) -> tuple[Word, ...]:
     """What may be masked in a caption: the words its source names, else those that whitespace and script tell."""
     return words(caption.text) if caption.words is None else caption.words
+
+
+def by_character(caption: Caption) -> Caption:
+    """The caption, of which every character of a word may be masked by itself."""
+    characters = []
+    for word in caption_words(caption):
+        start = word.start
+        for character in caption.text.encode()[word.start : word.end].decode():
+            characters.append(Word(start, start + len(character.encode()), word.kind))
+            start = characters[-1].end
+    return dataclasses.replace(caption, words=tuple(characters))
 
 
 def mask_words(

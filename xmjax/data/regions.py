@@ -46,10 +46,16 @@ def boxes_array(regions: Sequence[Region], count: int) -> Float32[np.ndarray, "K
     return found
 
 
-def masked_group(regions: Sequence[Region], count: int, rng: np.random.Generator) -> Bool[np.ndarray, " K"]:
-    """One group of overlapping regions, or one that stands by itself, drawn at random; none of no regions."""
+def masked_group(
+    regions: Sequence[Region], count: int, rng: np.random.Generator, whole: bool = True
+) -> Bool[np.ndarray, " K"]:
+    """One group of overlapping regions, or one that stands by itself, drawn at random; none of no regions.
+
+    Not ``whole``: one region alone, though others may overlap it.
+    """
     masked = np.zeros(count, bool)
-    found = groups([region.box for region in kept(regions, count)])
+    boxes = [region.box for region in kept(regions, count)]
+    found = groups(boxes) if whole else [[i] for i in range(len(boxes))]
     if found:
         masked[found[int(rng.integers(len(found)))]] = True
     return masked

@@ -9,6 +9,7 @@ from xmjax.evaluation.emergent import EmergentEvaluator
 from xmjax.evaluation.entities import EntitiesEvaluator
 from xmjax.evaluation.fill import FillEvaluator
 from xmjax.evaluation.finetune import FinetuneEvaluator
+from xmjax.evaluation.hard_negatives import HardNegativesEvaluator
 from xmjax.evaluation.labels import LabelsEvaluator
 from xmjax.evaluation.localize import LocalizeEvaluator
 from xmjax.evaluation.mask_predict import MaskPredictEvaluator
@@ -34,6 +35,7 @@ __all__ = [
     "Evaluator",
     "FillEvaluator",
     "FinetuneEvaluator",
+    "HardNegativesEvaluator",
     "LabelsEvaluator",
     "LocalizeEvaluator",
     "MaskPredictEvaluator",

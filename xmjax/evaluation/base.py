@@ -47,6 +47,10 @@ class Evaluator:
         self.mesh = mesh
         self.records = records[: config.evaluation.samples]
 
+    @classmethod
+    def check(cls, config: Config) -> None:
+        """Raises UserError where the config names what it cannot use; called before a run spends time."""
+
     def __call__(self, params: Any) -> Report:
         """Scores of a model with these parameters."""
         raise NotImplementedError

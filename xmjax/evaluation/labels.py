@@ -11,13 +11,13 @@ from jax import Array
 
 from xmjax import vocab
 from xmjax.data import playroom
-from xmjax.data.arrays import image_bytes, text_ids
+from xmjax.data.arrays import image_bytes, masked_ids, text_ids
 from xmjax.data.regions import boxes_array, groups, kept, label_ids
 from xmjax.data.source import Caption, Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores, batched
-from xmjax.evaluation.fill import candidate_sequences
-from xmjax.evaluation.items import commonest, query
-from xmjax.evaluation.match import PAIRS, pair_scores
+from xmjax.evaluation.fill import candidate_sequences, other_pictures, score_masked
+from xmjax.evaluation.items import commonest, fill_items, query
+from xmjax.evaluation.match import PAIRS, encoded_image, pair_scores
 from xmjax.evaluation.retrieval import WAYS, both_ways
 from xmjax.models.embedders import Tokens
 from xmjax.models.regions import erased
@@ -83,7 +83,8 @@ class LabelsEvaluator(Evaluator):
     """Label accuracy of masked objects among all labels, and recall of pictures by the labels a text makes expect.
 
     For retrieval all objects of every picture are masked, and their labels, as they come with the boxes, are scored
-    given the text and the boxes (EP 3 889 830, paragraph 71).
+    given the text and the boxes (EP 3 889 830, paragraph 71). "objects/words" is what `fill` asks, of a masked word of
+    a caption that is read with the objects in the place of the picture.
     """
 
     def __init__(self, config, mesh, records):
@@ -107,6 +108,21 @@ class LabelsEvaluator(Evaluator):
         )
         self.run = self.compiled(partial(score_labels, sequences=jnp.asarray(sequences[0])))
         self._prepare_retrieval(count, length, sequences.shape[2] - 2)
+        self._prepare_words(count, length)
+
+    def _prepare_words(self, count: int, length: int) -> None:
+        config = self.config
+        self.words = fill_items(self.records, length)
+        if not self.words:
+            return
+        donor = other_pictures(self.words)
+        self.word_answers = [item.answer for item in self.words]
+        image = np.stack([image_bytes(item.record, config.model.image) for item in self.words])
+        boxes = np.stack([boxes_array(item.record.regions, count) for item in self.words])
+        self.word_arrays = {"": (image, boxes), "/shuffled_image": (image[donor], boxes[donor])}
+        self.masked = np.stack([masked_ids(item.caption.text, item.word, length) for item in self.words])
+        self.word_sequences = candidate_sequences([item.candidates for item in self.words])
+        self.choose = self.compiled(score_words)
 
     def _prepare_retrieval(self, count: int, length: int, longest: int) -> None:
         config = self.config
@@ -134,9 +150,19 @@ class LabelsEvaluator(Evaluator):
             "objects/most_frequent": commonest([""] * len(self.labels), [{label} for label in self.labels]),
             "objects/n": len(self.items),
         }
+        scores |= self._words(params)
         found = [pair_scores(self.score, params, self.gallery, self.queries, pool) for pool in self.pools]
         scores |= both_ways(found, "objects") | both_ways([np.zeros_like(m) for m in found], "objects", "/random")
         return Report(scores | {f"objects/{way}/n": sum(map(len, found)) for way in WAYS})
+
+    def _words(self, params: Any) -> Scores:
+        scores: Scores = {"objects/words/n": len(self.words)}
+        for arm, shown in self.word_arrays.items() if self.words else ():
+            nats = self.choose(params, *shown, self.masked, self.word_sequences)
+            scores[f"objects/words{arm}"] = float(np.mean(np.argmin(nats, 1) == self.word_answers))
+        if self.words:
+            scores["objects/words/chance"] = float(np.mean([1 / len(item.candidates) for item in self.words]))
+        return scores
 
 
 def score_labels(
@@ -150,6 +176,12 @@ def score_labels(
     rows = jnp.broadcast_to(sequences, (len(image), *sequences.shape))
     nats, count = decoded_nats(model, rows, place, jnp.ones(place.shape[:2], bool))
     return jnp.where(count > 0, nats, jnp.inf)
+
+
+def score_words(model: Any, image: Array, boxes: Array, masked: Array, sequences: Array) -> Array:
+    """`evaluation.fill.score_masked` of texts that are read with the objects of pictures."""
+    absent = jnp.zeros(len(image), bool)
+    return score_masked(model, {"image": encoded_image(model, image, boxes)}, masked, sequences, {"image": absent})
 
 
 def expected(model: Any, gallery: tuple[Array, Array], text: Array) -> Array:

@@ -43,6 +43,12 @@ class LocalizeEvaluator(Evaluator):
     data without boxes, or without sound, nothing is scored.
     """
 
+    @classmethod
+    def check(cls, config):
+        """Raises UserError for boxes that cannot be read."""
+        if config.evaluation.boxes:
+            read_boxes(Path(config.evaluation.boxes))
+
     def __init__(self, config, mesh, records):
         super().__init__(config, mesh, records)
         known = read_boxes(Path(config.evaluation.boxes)) if config.evaluation.boxes else {}

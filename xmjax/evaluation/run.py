@@ -76,6 +76,8 @@ class Evaluation:
                     "remove these files, or hold out others with config.data.validation_fraction"
                 )
             check_apart(self._config, self.records)
+            for make in self._makers:
+                make.check(self._config)
             if unreadable and jax.process_index() == 0:
                 count = len(unreadable)
                 print(f"{count} unreadable of {source.name}, held out, not evaluated: {named(unreadable)}", flush=True)

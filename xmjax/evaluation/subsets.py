@@ -63,6 +63,8 @@ class SubsetsEvaluator(Evaluator):
                 raise FloatingPointError(f"subsets/{name}: a score is no number")
             scores[f"subsets/{name}"] = float(np.mean(np.argmin(nats, 1) == answers))
             nats_of[name] = nats
+        alone = [scores[f"subsets/{m}"] for m in self.modalities]
+        scores["subsets/gap"] = max(alone) - min(alone)  # how much more is learned of one modality than of another
         scores["subsets/ensemble"] = float(np.mean(np.argmin(self._ensemble(nats_of), 1) == answers))
         chance = float(np.mean([1 / len(item.candidates) for item in self.items]))
         often = commonest(

@@ -39,6 +39,7 @@ class Answer(base.Objective):
     """
 
     Options = Options
+    task = "referencing"
 
     def features(self, example: Any) -> dict[str, np.ndarray]:
         o, length = self.options, self.config.model.text.max_bytes

@@ -18,6 +18,13 @@ from xmjax.registry import Registry
 
 Metrics = dict[str, Array]
 
+TASKS = {
+    "matching": "what belongs together, of two modalities, is told from what does not (scored by retrieval and match)",
+    "translating": "one modality is written from another (scored by caption and mask_predict)",
+    "referencing": "a modality is completed, or a part of it found, by what another shows (scored by fill and answer)",
+}
+"""Kinds of pretraining tasks, as the notes on multi-modal learning (1-2) have them."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -39,12 +46,14 @@ class Objective:
 
     Attributes:
       Options: dataclass of its options.
+      task: its kind, one of `TASKS`; "" of what is no crossmodal task.
       version: raised with every change of what is computed, so that finished runs of before are not taken for new ones.
       options: those of this run.
       config: the run's configuration.
     """
 
     Options: ClassVar[Any] = Options
+    task: ClassVar[str] = ""
     version: ClassVar[int] = 1
 
     def __init__(self, options: Any, config: Config):
@@ -119,6 +128,26 @@ def weight(options: Options, step: Array, steps: int) -> Float[Array, ""]:
         return jnp.float32(options.weight)
     at, factor = zip(*options.schedule, strict=True)
     return options.weight * jnp.interp(step / steps, jnp.array(at), jnp.array(factor))
+
+
+def focused(
+    losses: Mapping[str, Float[Array, ""]],
+    weights: tuple[float, ...],
+    focus: float,
+    there: Mapping[str, Bool[Array, ""]] | None = None,
+) -> dict[str, Float[Array, ""]]:
+    """Weights of losses, which sum to one and have no gradient: what is learned least counts most.
+
+    Args:
+      losses: by name.
+      weights: given ones, in that order; none are equal ones.
+      focus: power of the losses by which they are multiplied; 0 leaves them as they are.
+      there: which losses there are in this batch; the others get no weight. None is all.
+    """
+    least = jnp.log(jnp.maximum(jax.lax.stop_gradient(jnp.stack(list(losses.values()))), 1e-6))
+    known = jnp.stack([there[name] for name in losses]) if there else jnp.ones(len(losses), bool)
+    raised = jnp.array(weights or (1.0,) * len(losses)) * known * jnp.exp(focus * (least - jnp.max(least)))
+    return dict(zip(losses, raised / jnp.maximum(jnp.sum(raised), 1e-9), strict=True))
 
 
 def total_loss(

@@ -1,11 +1,8 @@
 """Bind: every further modality meets the picture alone, and all others through it (Girdhar et al. 2023, ImageBind)."""
 
 import dataclasses
-from collections.abc import Mapping
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from xmjax.errors import UserError
 from xmjax.objectives import base, contrast
@@ -19,8 +16,8 @@ class Options(base.Options):
       to: the modality that all others are bound to.
       modalities: those that are bound.
       weights: of their losses, in that order; empty are equal ones.
-      focus: by how much more a modality counts the less it is learned yet: weights are multiplied by the softmax over
-        modalities of ``focus`` times the loss, in nats. 0 leaves them as they are.
+      focus: by how much more a modality counts the less it is learned yet: weights are multiplied by this power of its
+        loss (`base.focused`).
       loss: of each pair, as of `contrast`.
       chunk: as of `contrast`.
     """
@@ -42,6 +39,7 @@ class Bind(base.Objective):
     """
 
     Options = Options
+    task = "matching"
 
     def __init__(self, options, config):
         super().__init__(options, config)
@@ -80,15 +78,6 @@ class Bind(base.Objective):
         for m, pair in self.pairs.items():
             losses[m], found = pair.loss(passes, rng)
             metrics |= {f"{m}/loss": losses[m], f"{m}/accuracy": found["accuracy"]}
-        weights = focused(losses, self.options.weights, self.options.focus)
+        weights = base.focused(losses, self.options.weights, self.options.focus)
         metrics |= {f"{m}/weight": weight for m, weight in weights.items()}
         return sum((weights[m] * losses[m] for m in losses), jnp.float32(0)), metrics
-
-
-def focused(
-    losses: Mapping[str, Float[Array, ""]], weights: tuple[float, ...], focus: float
-) -> dict[str, Float[Array, ""]]:
-    """Weights of losses, which sum to one and have no gradient."""
-    given = jnp.array(weights or (1.0,) * len(losses))
-    raised = given * jax.nn.softmax(focus * jax.lax.stop_gradient(jnp.stack(list(losses.values()))))
-    return dict(zip(losses, raised / jnp.maximum(jnp.sum(raised), 1e-9), strict=True))

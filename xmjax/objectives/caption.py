@@ -36,6 +36,7 @@ class Caption(base.Objective):
     """Autoregressive captioning after a prompt that names language and style, with optional parallel prediction."""
 
     Options = Options
+    task = "translating"
 
     def features(self, example: Any) -> dict[str, np.ndarray]:
         prompt, text = self.options.max_prompt_bytes, self.config.model.text.max_bytes

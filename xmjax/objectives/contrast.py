@@ -59,6 +59,7 @@ class Contrast(base.Objective):
     """Contrastive loss with several positives: rows of one record, and rows of one caption, belong together."""
 
     Options = Options
+    task = "matching"
 
     def __init__(self, options, config, name: str = ""):
         super().__init__(options, config)
@@ -90,6 +91,7 @@ class Contrast(base.Objective):
             scores = x @ y.T
             loss = ranking_loss(scores, positive, *self._margins(first.about, second.about, scores.shape))
             best = maxima(scores, positive)
+            together = jnp.sum(belong(first.about, second.about), 1)
         else:
             scalars = scale, passes.model.bias
             if o.chunk:
@@ -98,8 +100,11 @@ class Contrast(base.Objective):
             else:
                 rows, columns = self._block(first, second, scalars)
             loss = sigmoid_of(rows) if o.loss == "sigmoid" else infonce_of(rows, columns)
-            best = rows.maxima
-        return loss, {"accuracy": jnp.mean(best[0] > best[1]), "scale": scale}
+            best, (_, together) = rows.maxima, rows.sums
+        own = len(second.vectors) // len(passes.batch["id"])  # of what is in the other modality
+        # What belongs together though it is of different records; without ids it would be pushed apart.
+        repeated = jnp.mean(together - own) / max(1, len(second.vectors) - own)
+        return loss, {"accuracy": jnp.mean(best[0] > best[1]), "false_negatives": repeated, "scale": scale}
 
     def _side(self, passes, modality: str, other: str) -> Side:
         """Vectors of a modality, with what tells which rows of the other belong to them."""
@@ -281,7 +286,8 @@ def sigmoid_totals(
 ) -> Totals:
     """What `sigmoid_of` needs of the rows."""
     logits = scores.astype(jnp.float32) * scale + bias
-    return Totals(sums=(-jnp.sum(jax.nn.log_sigmoid(jnp.where(positive, logits, -logits)), -1),))
+    nats = -jnp.sum(jax.nn.log_sigmoid(jnp.where(positive, logits, -logits)), -1)
+    return Totals(sums=(nats, jnp.sum(positive, -1, dtype=jnp.float32)))
 
 
 def sigmoid_of(rows: Totals) -> Float[Array, ""]:

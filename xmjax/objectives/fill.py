@@ -14,6 +14,7 @@ from jaxtyping import Array
 from xmjax import vocab
 from xmjax.data.arrays import fill_arrays, mask_words
 from xmjax.data.source import Caption
+from xmjax.errors import UserError
 from xmjax.lexicon import entities, join, open_dictionary
 from xmjax.models.passes import Passes, masked_memory
 from xmjax.objectives import base
@@ -32,6 +33,9 @@ class Options(base.Options):
         of several modalities each is absent by itself.
       modality: what the captions are fused with.
       others: what else they are fused with.
+      focus: by how much more captions count that one modality alone goes with, the less is learned of that one yet: a
+        power of its loss, as of `base.focused`. Against a model that relies on the modality that is learned easily;
+        within a microbatch, where there are several.
       entities: share of captions of which only words that a dictionary has are masked, where it has any.
       dictionary: "playroom", or the path of a dictionary (docs/data.md), that tells entities.
       tabs: tab files of the Open Multilingual WordNet, for a directory of WordNet.
@@ -50,6 +54,7 @@ class Options(base.Options):
     drop: float = 0.1
     modality: str = "image"
     others: tuple[str, ...] = ()
+    focus: float = 0.0
     entities: float = 0.0
     dictionary: str = "playroom"
     tabs: tuple[str, ...] = ()
@@ -75,12 +80,18 @@ class Fill(base.Objective):
     """
 
     Options = Options
+    task = "referencing"
     version = 2  # 1 masked a fixed number of words
 
     def __init__(self, options, config):
         super().__init__(options, config)
         vocab.sentinel(options.spans - 1)  # which refuses more spans than there are sentinels
         base.check_association(options.association, config, "fill")
+        if options.focus < 0 or (options.focus and not (options.others and options.drop)):
+            raise UserError(
+                f"config.objectives.fill.focus={options.focus}: give 0, or a positive one with several modalities "
+                "(others) that are sometimes missing (drop)"
+            )
         self.dictionary = (
             open_dictionary(options.dictionary, options.tabs) if options.entities or options.thirds else None
         )
@@ -138,9 +149,21 @@ class Fill(base.Objective):
         }
         nats, count = self._nats(passes, captions, ids, spans, absent)
         # Every caption counts alike, whatever is masked in it: the mean over microbatches is the mean over the batch.
-        loss = jnp.mean(jnp.sum(nats, -1) / jnp.maximum(1, jnp.sum(count, -1)))
+        losses = jnp.sum(nats, -1) / jnp.maximum(1, jnp.sum(count, -1))
+        weights, metrics = self._by_modality(losses, absent) if o.others else (1.0, {})
         seen = ~functools.reduce(jnp.logical_and, absent.values())[:, None]
-        return loss, {"bits_per_byte": base.bits_per_byte(nats * seen, count * seen)}
+        return jnp.mean(weights * losses), metrics | {"bits_per_byte": base.bits_per_byte(nats * seen, count * seen)}
+
+    def _by_modality(self, losses: Array, absent: Mapping[str, Array]) -> tuple[Array, base.Metrics]:
+        """Weights of captions [R] by their losses, and the loss of those that each modality alone goes with."""
+        alone = jnp.sum(~jnp.stack(list(absent.values())), 0) == 1
+        of = {m: alone & ~gone for m, gone in absent.items()}
+        count = {m: jnp.sum(rows) for m, rows in of.items()}
+        mean = {m: jnp.sum(losses * rows) / jnp.maximum(1, count[m]) for m, rows in of.items()}
+        factors = base.focused(mean, (), self.options.focus, {m: n > 0 for m, n in count.items()})
+        known = sum(jnp.float32(n > 0) for n in count.values())
+        weights = jnp.where(alone, sum(known * factors[m] * rows for m, rows in of.items()), 1.0)
+        return weights, {f"alone/{m}/nats_per_byte": x for m, x in mean.items()}
 
     def _nats(
         self, passes: Passes, texts: int, ids: Array, spans: Array, absent: Mapping[str, Array]

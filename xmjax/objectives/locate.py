@@ -34,6 +34,7 @@ class Locate(base.Objective):
     """
 
     Options = Options
+    task = "referencing"
 
     def __init__(self, options, config):
         super().__init__(options, config)

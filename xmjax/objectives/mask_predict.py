@@ -39,6 +39,7 @@ class MaskPredict(base.Objective):
     """
 
     Options = Options
+    task = "translating"
     version = 2  # 1 read the first caption of each record, which was always of the first language
 
     def __init__(self, options, config):

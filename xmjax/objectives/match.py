@@ -50,6 +50,7 @@ class Match(base.Objective):
     """
 
     Options = Options
+    task = "matching"
     version = 2  # 1 read the first caption of each record, which was always of the first language
 
     def __init__(self, options, config):
@@ -87,7 +88,10 @@ class Match(base.Objective):
         logits = model.matches({o.modality: taken(other, pairs[0]), "text": taken(text, pairs[1])})
         matched = jnp.repeat(jnp.array([True, False, False]), len(same))
         nats = -jax.nn.log_sigmoid(jnp.where(matched, logits, -logits))
-        return jnp.mean(nats), {"accuracy": jnp.mean((logits > 0) == matched)}
+        # Where all of the batch belongs to a row there is no mismatch of it, whatever was drawn.
+        there = jnp.concatenate([jnp.ones(len(same), bool), ~jnp.all(same, 1), ~jnp.all(same, 0)])
+        right = (logits > 0) == matched
+        return jnp.mean(nats, where=there), {"accuracy": jnp.mean(right, where=there)}
 
     def alarm(self, metrics):
         """What to do about a loss that stays where a model is that tells nothing."""
@@ -118,7 +122,7 @@ def drawn(
     Args:
       rng: key.
       likeness: cosine of each row and column.
-      same: pairs that belong together; column i belongs to row i.
+      same: pairs that belong together; column i belongs to row i. Of a row to which all belong, any column comes out.
       duplicates: columns that are nearly the same as another; those of a row's own are taken only if nothing else is.
       by_likeness: rows for which likely mistakes are drawn, in the place of any.
       temperature: of the draw, in cosine.

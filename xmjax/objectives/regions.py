@@ -10,7 +10,7 @@ from einops import rearrange
 from jaxtyping import Array, Float, Integer
 
 from xmjax import vocab
-from xmjax.data.arrays import draw, mask_words, text_ids
+from xmjax.data.arrays import by_character, draw, mask_words, text_ids
 from xmjax.data.regions import boxes_array, label_ids, masked_group
 from xmjax.errors import UserError
 from xmjax.models.crossmodal import concatenate
@@ -28,8 +28,10 @@ class Options(base.Options):
       both: share of which words and objects are masked; of the others objects only.
       everything: share of those with masked objects of which all are, the picture being unknown.
       drop: share of records with whole captions that are read without it, so that a blind guess is an honest one.
-      spans: largest number of words masked in a caption.
-      rate: largest share of a caption's words that is masked.
+      groups: whether objects that overlap are masked together; else one object alone, whatever covers it.
+      unit: "word", or "character" to mask single characters of words (the control of EP 3 889 830, paragraph 67).
+      spans: largest number of units masked in a caption.
+      rate: largest share of a caption's units that is masked.
       max_span_bytes: longest span; longer words are not masked.
       max_label_bytes: longer labels are cut.
     """
@@ -38,6 +40,8 @@ class Options(base.Options):
     both: float = 0.25
     everything: float = 0.25
     drop: float = 0.1
+    groups: bool = True
+    unit: str = "word"
     spans: int = 1
     rate: float = 0.3
     max_span_bytes: int = 15
@@ -54,6 +58,7 @@ class Regions(base.Objective):
     """
 
     Options = Options
+    task = "referencing"
     version = 2  # 1 read the first caption of each record, which was always of the first language
 
     def __init__(self, options, config):
@@ -65,6 +70,8 @@ class Regions(base.Objective):
             )
         if not config.model.regions.count:
             raise UserError("config.objectives.regions needs config.model.regions.count, such as 4")
+        if options.unit not in ("word", "character"):
+            raise UserError(f"config.objectives.regions.unit={options.unit!r}: choose word or character")
         if options.words + options.both > 1:
             raise UserError("config.objectives.regions: the shares words and both are more than 1 together")
 
@@ -76,8 +83,10 @@ class Regions(base.Objective):
         boxes = boxes_array(regions, count)
         if regions and task >= o.words:
             whole = rng.random() < o.everything
-            masked = boxes[:, 2] > 0 if whole else masked_group(regions, count, rng)
+            masked = boxes[:, 2] > 0 if whole else masked_group(regions, count, rng, o.groups)
         (caption,) = draw(example.captions, 1, rng)  # any, for captions come in the order of their languages
+        if o.unit == "character":
+            caption = by_character(caption)
         ids, spans = mask_words(caption, rng, o.spans, o.rate, o.max_span_bytes, length)
         if masked.any() and task >= o.words + o.both:
             ids, spans = text_ids(caption.text, length), np.full_like(spans, vocab.PAD)

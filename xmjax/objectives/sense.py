@@ -73,6 +73,7 @@ class Sense(base.Objective):
     """
 
     Options = Options
+    task = "referencing"
     version = 2  # 1 took words as they were drawn
 
     def __init__(self, options, config):

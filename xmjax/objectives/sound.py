@@ -23,3 +23,4 @@ class Sound(contrast.Contrast):
     """
 
     Options = Options
+    task = "matching"

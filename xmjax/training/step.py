@@ -160,11 +160,17 @@ def update(
     metrics |= {
         "loss": loss,
         "gradient_norm": norm,
+        **{f"gradient_norm/{m}": optax.tree.norm(of_modality(grads, m)) for m in config.model.modalities},
         "learning_rate": optimizer.schedule(config.optimizer, config.steps)(state.step),
         "guard/skipped": guard.skipped,
         "guard/in_a_row": guard.in_a_row,
     }
     return State(state.step + 1, params, opt_state, ema, guard), metrics
+
+
+def of_modality(params: Any, modality: str) -> Any:
+    """Of a model's parameters, or what has their shape, what belongs to one modality alone: to embed and to read it."""
+    return {key: value for key, value in params.items() if key.partition("_")[2] == modality}
 
 
 def jit_update(config: Config, objectives: Mapping[str, Objective], mesh: Mesh) -> Callable:

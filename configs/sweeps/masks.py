@@ -1,0 +1,32 @@
+"""What is masked together: words or single characters, objects that overlap or one alone.
+
+python launch/sweep.py --config=configs/sweeps/masks.py --jobs=2     two CPU cores, within an hour (9 runs)
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Whole terms and groups, and the two controls."""
+    return ConfigDict(
+        {
+            "name": "masks",
+            "base": "configs/objects.py",
+            "arms": {
+                "words, groups": {},
+                "characters, groups": {"objectives.regions.unit": "character"},
+                "words, single objects": {"objectives.regions.groups": False},
+            },
+            "seeds": (0, 1, 2),
+            "metrics": (
+                "playroom/objects/accuracy",
+                "playroom/objects/no_text",
+                "playroom/objects/words",
+                "playroom/objects/words/shuffled_image",
+                "playroom/objects/text_to_image/R@1",
+            ),
+            "control": "words, groups",
+            "budget_seconds": 180.0,
+        },
+        convert_dict=False,  # fields of the run's config have dots in their names
+    )
