@@ -20,7 +20,7 @@ from xmjax.data.regions import boxes_array, groups, kept, label_ids, masked_grou
 from xmjax.data.source import Caption, Region, Word
 from xmjax.errors import UserError
 from xmjax.evaluation.labels import masked_objects
-from xmjax.evaluation.match import pair_scores, reranked
+from xmjax.evaluation.match import encoded, matched, pair_scores, reranked
 from xmjax.model_api import Model
 from xmjax.models.passes import Passes
 from xmjax.models.regions import GREY, erased
@@ -66,9 +66,7 @@ def test_a_loaded_model_matches_texts_with_pictures(config, make_config):
     shown = jnp.asarray(records[0].image[None]), jnp.asarray(boxes_array(records[0].regions, 4)[None])
     for text, probability in zip(texts, found, strict=True):
         ids = jnp.asarray(text_ids(text, config.model.text.max_bytes)[None])
-        logit = bound.matches(
-            {"image": bound.grounded(bound.encode("image", shown[0]), shown[1]), "text": bound.encode("text", ids)}
-        )
+        logit = matched(bound, *encoded(bound, *shown, ids))
         assert probability == pytest.approx(float(jax.nn.sigmoid(logit[0])), abs=1e-5)
     given = [":".join(map(str, box)) for box in boxes]
     answer = predict.match(loaded, texts[0], records[0].image, given)
@@ -174,6 +172,31 @@ def test_what_belongs_together_is_never_drawn(seed):
     assert not any(same[i, chosen[i]] for i in rows)
 
 
+def test_the_identifier_is_told_what_towers_agree_in(make_config):
+    config = make_config({"model.matching": True, "model.agreement": True, "objectives": {"match": options("match")}})
+    model, params = make_model(config), jax.jit(lambda: init(config))().params
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.integers(0, 256, (2, 32, 32, 3)).astype(np.uint8))
+    text = jnp.asarray(np.stack([text_ids(t, config.model.text.max_bytes) for t in ("a red ball", "a blue hat")]))
+
+    @jax.jit
+    def logits(params, moved):
+        bound = model.bind({"params": params})
+        (seen, first), (read, second) = encoded(bound, image, jnp.zeros((2, 1, 4)), text)
+        return bound.matches({"image": seen, "text": read}, first + moved, second)
+
+    shape = params["matching_agreement"].shape
+    assert shape == (config.model.embedding, config.model.width)
+    np.testing.assert_array_equal(logits(params, 0.0), logits(params, 0.5))  # it begins without effect
+    told = {**params, "matching_agreement": jnp.asarray(rng.standard_normal(shape).astype(np.float32))}
+    assert np.abs(logits(told, 0.0) - logits(told, 0.5)).min() > 1e-3
+    gradient = jax.jit(jax.grad(lambda p: logits(p, 0.0).sum()))(told)
+    assert not any(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradient["towers_image"]))
+    assert float(jnp.abs(gradient["matching_agreement"]).max()) > 0
+    with pytest.raises(UserError, match=r"needs model\.matching=True"):
+        make_config({"model.agreement": True})
+
+
 class Sure:
     """A model that takes everything for a match."""
 
@@ -183,7 +206,7 @@ class Sure:
     def __getattr__(self, name):
         return getattr(self._model, name)
 
-    def matches(self, tokens):
+    def matches(self, tokens, first, second):
         return jnp.full(len(tokens["text"].vectors), 9.0)
 
 

@@ -17,7 +17,7 @@ from xmjax.errors import UserError
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores
 from xmjax.evaluation.caption import picture_memory
 from xmjax.evaluation.fill import derangement
-from xmjax.evaluation.match import encoded_image, matched
+from xmjax.evaluation.match import encoded, matched
 from xmjax.evaluation.retrieval import vectors
 from xmjax.objectives.base import sequence_nats, written_after_prompt
 
@@ -136,8 +136,7 @@ def _towers(model, image, boxes, text):
 
 
 def _match(model, image, boxes, text):
-    tokens = encoded_image(model, image, boxes)
-    return jnp.stack([matched(model, tokens, model.encode("text", text[:, i])) for i in range(text.shape[1])], 1)
+    return jnp.stack([matched(model, *encoded(model, image, boxes, text[:, i])) for i in range(text.shape[1])], 1)
 
 
 def _caption(model, image, boxes, sequence):

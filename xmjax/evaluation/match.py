@@ -9,7 +9,7 @@ from jax import Array
 from xmjax.data.regions import boxes_array
 from xmjax.evaluation.base import EVALUATORS, Report, Scores, batched
 from xmjax.evaluation.objects import auroc
-from xmjax.evaluation.retrieval import WAYS, RetrievalEvaluator, both_ways
+from xmjax.evaluation.retrieval import WAYS, RetrievalEvaluator, both_ways, towers
 from xmjax.models.embedders import Tokens
 
 BEST = 10
@@ -39,12 +39,11 @@ class MatchEvaluator(RetrievalEvaluator):
     def __call__(self, params):
         if not self.pools or not self.able:
             return Report({"match/n": 0})
-        image, text = self.run(params, self.image, self.text)
         images, texts = self.encode(params, self.image, self.boxes, self.text)
-        towers = [text[pool] @ image[pool].T for pool in self.pools]
+        cosines = [texts[1][pool] @ images[1][pool].T for pool in self.pools]
         matches = [pair_scores(self.score, params, images, texts, pool) for pool in self.pools]
-        again = [reranked(t, m) for t, m in zip(towers, matches, strict=True)]
-        back = [reranked(t.T, m.T) for t, m in zip(towers, matches, strict=True)]
+        again = [reranked(t, m) for t, m in zip(cosines, matches, strict=True)]
+        back = [reranked(t.T, m.T) for t, m in zip(cosines, matches, strict=True)]
         own = np.concatenate([np.diag(m) for m in matches])
         others = np.concatenate([m[t == 0] for m, t in zip(matches, self.truth, strict=True)])
         scores: Scores = {
@@ -55,15 +54,16 @@ class MatchEvaluator(RetrievalEvaluator):
             "match/unmatched/n": len(others),
         }
         scores |= both_ways(matches, "match") | both_ways(again, "rerank", image_to_text=back)
-        scores |= both_ways(towers, "rerank", "/towers")
+        scores |= both_ways(cosines, "rerank", "/towers")
         constant = {key.replace("retrieval/", "match/"): value for key, value in self.constant.items()}
         counts = {f"{name}/{way}/n": len(own) for name in ("match", "rerank") for way in WAYS}
         return Report(scores | constant | counts)
 
 
-def encoded(model: Any, image: Array, boxes: Array, text: Array) -> tuple[Tokens, Tokens]:
-    """What is fused of pictures and of texts, each by itself."""
-    return encoded_image(model, image, boxes), model.encode("text", text)
+def encoded(model: Any, image: Array, boxes: Array, text: Array) -> tuple[tuple[Tokens, Array], tuple[Tokens, Array]]:
+    """What a match is read off, of pictures and of texts, each by itself: what is fused, and unit vectors."""
+    seen, read = towers(model, image, text)
+    return (encoded_image(model, image, boxes), seen), (model.encode("text", text), read)
 
 
 def encoded_image(model: Any, image: Array, boxes: Array) -> Tokens:
@@ -72,9 +72,9 @@ def encoded_image(model: Any, image: Array, boxes: Array) -> Tokens:
     return model.grounded(tokens, boxes, image=image) if model.config.regions.count else model.reduced("image", tokens)
 
 
-def matched(model: Any, image: Tokens, text: Tokens) -> Array:
-    """Logit of each row's picture and text belonging together."""
-    return model.matches({"image": image, "text": text})
+def matched(model: Any, image: tuple[Tokens, Array], text: tuple[Tokens, Array]) -> Array:
+    """Logit of each row's picture and text belonging together, of what `encoded` returned."""
+    return model.matches({"image": image[0], "text": text[0]}, image[1], text[1])
 
 
 def pair_scores(score: Any, params: Any, images: Any, texts: Any, pool: slice) -> np.ndarray:

@@ -56,6 +56,8 @@ class Crossmodal(nn.Module):
         if c.matching:
             self.identifier = self.param("matching_identifier", normal(0.5), (c.width,))
             self.matching = self.param("matching_head", normal(c.width**-0.5), (c.width,))
+        if c.agreement:
+            self.agreement = self.param("matching_agreement", nn.initializers.zeros, (c.embedding, c.width))
         if c.unmasking:
             bytes_a_token = c.text.downsample if c.text.embedder == "ngram" else 1
             shape = (bytes_a_token, c.width, vocab.SIZE)
@@ -132,15 +134,23 @@ class Crossmodal(nn.Module):
         ids, found = self.library.standard_texts(image, boxes, masked, records)
         return self.library.told(objects, self.embedders["text"](rearrange(ids, "b k l -> (b k) l")), found)
 
-    def matches(self, tokens: Mapping[str, Tokens]) -> Float[Array, " B"]:
+    def matches(
+        self, tokens: Mapping[str, Tokens], first: Float[Array, "B E"], second: Float[Array, "B E"]
+    ) -> Float[Array, " B"]:
         """Logit of whether the parts of each fused sequence belong together, read off the matching identifier.
 
         Args:
           tokens: by modality, what would be given to `fuse`.
+          first: unit vector of one of them by itself (`tower`).
+          second: of the other. Where they agree the identifier is told by `config.agreement`, else they are not read.
         """
         if not self.config.matching:
             raise UserError("this model tells no matches; train it with config.model.matching=True")
-        _, identifier = self._fused(tokens, {}, identified=True)
+        identifier = self._spread(self.identifier, len(first))
+        if self.config.agreement:  # the product of unit vectors, of which the mean is their cosine
+            told = jax.lax.stop_gradient(first * second).astype(jnp.float32) * first.shape[-1]
+            identifier = identifier + (told @ self.agreement)[:, None].astype(self.dtype)
+        _, identifier = self._fused(tokens, {}, identifier)
         if identifier is None:
             raise UserError(
                 "matches are told by the fusion layers; train it with config.model.fusion_layers, at least 1"
@@ -169,9 +179,12 @@ class Crossmodal(nn.Module):
         return self._fused(tokens, absent or {})[0]
 
     def _fused(
-        self, tokens: Mapping[str, Tokens], absent: Mapping[str, Bool[Array, " B"]], identified: bool = False
+        self,
+        tokens: Mapping[str, Tokens],
+        absent: Mapping[str, Bool[Array, " B"]],
+        identifier: Float[Array, "B 1 D"] | None = None,
     ) -> tuple[dict[str, Tokens], Float[Array, "B D"] | None]:
-        """Fused tokens by modality, and where ``identified`` the vector of the matching identifier among them."""
+        """Fused tokens by modality, and of an ``identifier`` that is fused with them what became of it."""
         tokens = {m: t._replace(valid=t.valid & ~absent[m][:, None]) if m in absent else t for m, t in tokens.items()}
         if self.fusion is None:
             return dict(tokens), None
@@ -182,12 +195,12 @@ class Crossmodal(nn.Module):
             if m not in tokens or m in absent:
                 missing = absent[m] if m in tokens else jnp.ones(rows, bool)
                 found.append((self._spread(self.absent[m], rows), missing[:, None]))
-            if m == "text" and identified:
-                found.append((self._spread(self.identifier, rows), jnp.ones((rows, 1), bool)))
+            if m == "text" and identifier is not None:
+                found.append((identifier, jnp.ones((rows, 1), bool)))
             parts[m], valid[m] = (jnp.concatenate(x, 1) for x in zip(*found, strict=True))
         x = self.fusion(parts, valid)
         fused = {m: t._replace(vectors=x[m][:, : t.vectors.shape[1]]) for m, t in tokens.items()}
-        return fused, x["text"][:, -1] if identified else None
+        return fused, None if identifier is None else x["text"][:, -1]
 
     def _spread(self, vector: Float[Array, " D"], rows: int) -> Float[Array, "B 1 D"]:
         """A learned vector as one token of every row."""
@@ -252,15 +265,14 @@ class Crossmodal(nn.Module):
     def initialise(self) -> None:
         """Touches every parameter once, with inputs of one row."""
         tokens = {m: self.encode(m, e.example(self.config)) for m, e in self.embedders.items()}
-        for m, t in tokens.items():
-            self.tower(m, self.alone(m, t))
+        vectors = {m: self.tower(m, self.alone(m, t)) for m, t in tokens.items()}
         reduced = {m: self.reduced(m, t) for m, t in tokens.items()}
         fused = self.fuse(reduced)
         if self.regions is not None:
             image = self.embedders["image"].example(self.config)
             self.grounded(tokens["image"], jnp.ones((1, self.config.regions.count, 4)), image=image)
         if self.config.matching:
-            self.matches(reduced)
+            self.matches(reduced, vectors["image"], vectors["text"])
         if self.config.unmasking:
             self.unmask(fused["text"])
         if self.association is not None:

@@ -77,15 +77,16 @@ class Match(base.Objective):
         picked, pictures, texts = (jax.random.fold_in(rng, i) for i in range(3))
         likeness, alike_texts = jnp.zeros(same.shape), jnp.zeros(same.shape, bool)
         alike_pictures = alike_texts
+        vectors = first, second = passes.tower(o.modality), one_of(passes.tower("text"), said)
         if o.hard:
-            first, second = passes.tower(o.modality), one_of(passes.tower("text"), said)
             likeness = jax.lax.stop_gradient(first @ second.T)
             alike_pictures, alike_texts = alike(first, o.duplicate), alike(second, o.duplicate)
         by_likeness = jax.random.bernoulli(picked, o.hard, (2, len(same)))
         wrong_text = drawn(texts, likeness, same, alike_texts, by_likeness[0], o.temperature)
         wrong_picture = drawn(pictures, likeness.T, same.T, alike_pictures, by_likeness[1], o.temperature)
         pairs = jnp.concatenate([rows, rows, wrong_picture]), jnp.concatenate([rows, wrong_text, rows])
-        logits = model.matches({o.modality: taken(other, pairs[0]), "text": taken(text, pairs[1])})
+        parts = {o.modality: taken(other, pairs[0]), "text": taken(text, pairs[1])}
+        logits = model.matches(parts, vectors[0][pairs[0]], vectors[1][pairs[1]])
         matched = jnp.repeat(jnp.array([True, False, False]), len(same))
         nats = -jax.nn.log_sigmoid(jnp.where(matched, logits, -logits))
         # Where all of the batch belongs to a row there is no mismatch of it, whatever was drawn.
