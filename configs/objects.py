@@ -1,4 +1,4 @@
-"""Match and masked objects in under three minutes: the ground of ablations of the semantic model in configs/sweeps/.
+"""Match and masked objects in a few minutes: the ground of ablations of the semantic model in configs/sweeps/.
 
     python launch/pretrain.py --config=configs/objects.py          two CPU cores, three minutes by estimate
     python launch/pretrain.py --config=configs/objects.py:smoke    two CPU cores, under a minute, learns nothing

@@ -4,7 +4,7 @@
     python launch/pretrain.py --config=configs/uneven.py:smoke    two CPU cores, under a minute, learns nothing
 
 Each is missing in 30 of 100 captions. How much more is learned of one alone than of the other is the score
-`subsets/gap`; `objectives.fill.focus` is to close it (configs/sweeps/balance.py).
+`subsets/gap/unimodal`; `objectives.fill.focus` is to close it (configs/sweeps/balance.py).
 """
 
 from ml_collections import ConfigDict

@@ -24,6 +24,7 @@ from xmjax.model_api import Model
 from xmjax.models.signals import embedder
 from xmjax.objectives import OBJECTIVES, make, options, total_loss
 from xmjax.objectives.base import focused
+from xmjax.scores import lower_is_better
 from xmjax.training import flops
 from xmjax.training.step import init, make_model, of_modality
 
@@ -250,8 +251,10 @@ def test_fill_reads_every_subset(make_config, batch_at):
     evaluator = EVALUATORS["subsets"](config, sharding.make_mesh(config.mesh), source.read(range(12)))
     scores = evaluator(params).scores
     assert len([name for name in scores if "/" in name]) == 8 + 6
-    alone = [scores[f"subsets/{m}"] for m in ("image", "depth", "thermal")]
-    assert scores["subsets/gap"] == max(alone) - min(alone)
+    # Depth tells no colours and warmth no kinds: only of words of place do all three tell.
+    kinds = np.array([item.kind for item in evaluator.items])
+    assert evaluator.shared.tolist() == np.isin(kinds, ("place", "relation")).tolist()
+    assert 0 <= scores["subsets/gap/unimodal"] <= 1 and lower_is_better("playroom/subsets/gap/unimodal")
     missing = evaluator.arms[f"missing_{MISSING:.0%}".rstrip("%")]
     assert set(missing) == {"image", "depth", "thermal"}
     assert evaluator.arms["image"]["depth"].all() and not evaluator.arms["image"]["image"].any()

@@ -173,7 +173,9 @@ def test_what_belongs_together_is_never_drawn(seed):
 
 
 def test_the_identifier_is_told_what_towers_agree_in(make_config):
-    config = make_config({"model.matching": True, "model.agreement": True, "objectives": {"match": options("match")}})
+    config = make_config(
+        {"model.matching": True, "model.matching_product": True, "objectives": {"match": options("match")}}
+    )
     model, params = make_model(config), jax.jit(lambda: init(config))().params
     rng = np.random.default_rng(0)
     image = jnp.asarray(rng.integers(0, 256, (2, 32, 32, 3)).astype(np.uint8))
@@ -185,16 +187,16 @@ def test_the_identifier_is_told_what_towers_agree_in(make_config):
         (seen, first), (read, second) = encoded(bound, image, jnp.zeros((2, 1, 4)), text)
         return bound.matches({"image": seen, "text": read}, first + moved, second)
 
-    shape = params["matching_agreement"].shape
+    shape = params["matching_product"].shape
     assert shape == (config.model.embedding, config.model.width)
     np.testing.assert_array_equal(logits(params, 0.0), logits(params, 0.5))  # it begins without effect
-    told = {**params, "matching_agreement": jnp.asarray(rng.standard_normal(shape).astype(np.float32))}
+    told = {**params, "matching_product": jnp.asarray(rng.standard_normal(shape).astype(np.float32))}
     assert np.abs(logits(told, 0.0) - logits(told, 0.5)).min() > 1e-3
     gradient = jax.jit(jax.grad(lambda p: logits(p, 0.0).sum()))(told)
     assert not any(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradient["towers_image"]))
-    assert float(jnp.abs(gradient["matching_agreement"]).max()) > 0
+    assert float(jnp.abs(gradient["matching_product"]).max()) > 0
     with pytest.raises(UserError, match=r"needs model\.matching=True"):
-        make_config({"model.agreement": True})
+        make_config({"model.matching_product": True})
 
 
 class Sure:

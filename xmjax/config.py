@@ -243,7 +243,7 @@ class ModelConfig:
       similarity_bias: what the sigmoid loss adds to them at first: near minus the logarithm of the batch size.
       association: whether the model tells which units of the other modality each unit of the text speaks of.
       matching: whether it tells, by an identifier in the fused sequence, whether what is fused belongs together.
-      agreement: whether the identifier is told in what the towers' vectors agree.
+      matching_product: whether the identifier is told the product of the towers' vectors, in what they agree.
       unmasking: whether it tells the bytes that stand at masked places of a text.
       regions: objects with boxes, where records have them.
       library: standard texts and crops that objects and texts are looked up in.
@@ -268,7 +268,7 @@ class ModelConfig:
     similarity_bias: float = -2.7
     association: bool = False
     matching: bool = False
-    agreement: bool = False
+    matching_product: bool = False
     unmasking: bool = False
     regions: RegionsConfig = RegionsConfig()
     library: LibraryConfig = LibraryConfig()

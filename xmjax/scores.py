@@ -8,7 +8,7 @@ BASELINES = ("chance", "random", "most_frequent", "unigram", "towers")
 """Last parts of a score's name that stand for what needs no learning, in the order of a table's columns."""
 
 _REFERENCES = (*BASELINES, "oracle", "n")
-_UNITS = {"bits_per_byte": "bits per byte", "MedR": "rank"}
+_UNITS = {"bits_per_byte": "bits per byte", "MedR": "rank", "unimodal": "points", "left_out": "items"}
 _NAMES = {
     "fill/image": "with its own image",
     "fill/no_image": "without an image",
@@ -57,7 +57,7 @@ class Row:
       data: name of the data set, the first part of the key.
       evaluator: name of the evaluator, the second part.
       value: the score.
-      unit: "%" for a fraction of 1, "bits per byte" or "rank".
+      unit: "%" for a fraction of 1, "points" of percent between two, "bits per byte", "rank" or "items".
       oracle: score of a scorer that reads the truth.
       baselines: name of a baseline -> its score.
       n: number of items scored.
@@ -93,21 +93,23 @@ class Row:
 
 
 def unit_of(key: str) -> str:
-    """Unit of a score by its full name, also of its references: "%", "bits per byte" or "rank"."""
+    """Unit of a score by its full name, also of its references; see `Row`."""
     parts = key.split("/")
     return _UNITS.get(parts[-2] if parts[-1] in _REFERENCES and len(parts) > 1 else parts[-1], "%")
 
 
 def lower_is_better(key: str) -> bool:
-    """Whether a score improves as it falls: ranks and bits do, shares rise."""
+    """Whether a score improves as it falls: ranks, bits and gaps do, shares rise."""
     return unit_of(key) != "%"
 
 
 def format_value(value: float, unit: str) -> str:
-    """A number as people read it: fractions as percent, ranks with one digit, bits with three."""
+    """A number as people read it: fractions as percent, ranks with one digit, bits with three, counts whole."""
     if not math.isfinite(value):
         return "not finite"
-    return f"{100 * value:.1f}%" if unit == "%" else f"{value:.1f}" if unit == "rank" else f"{value:.3f}"
+    if unit == "points":
+        return f"{100 * value:.1f} points"
+    return format(value, {"%": ".1%", "rank": ".1f", "items": ".0f"}.get(unit, ".3f"))
 
 
 def rows(scores: Mapping[str, float | None]) -> list[Row]:

@@ -85,7 +85,12 @@ def validate(config: Config) -> None:
         image.file_kernel,
         "must be even and at least 2: the stride is half of it",
     )
-    check(model.matching or not model.agreement, "model.agreement", model.agreement, "needs model.matching=True")
+    check(
+        model.matching or not model.matching_product,
+        "model.matching_product",
+        model.matching_product,
+        "needs model.matching=True",
+    )
     check(model.mlp_ratio > 0, "model.mlp_ratio", model.mlp_ratio, "must be positive")
     check(all(n >= 1 for n in model.text.ngrams), "model.text.ngrams", model.text.ngrams, "sizes are 1 and more")
     for field in ("b1", "b2", "ema"):

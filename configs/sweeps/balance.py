@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
             "seeds": (0, 1, 2),
             "metrics": tuple(
                 f"playroom/subsets/{name}"
-                for name in ("gap", "tags", "image", "image+tags", "text_alone", "chance", "most_frequent")
+                for name in ("gap/unimodal", "tags", "image", "image+tags", "text_alone", "chance", "most_frequent")
             ),
             "control": "focus 0",
             "budget_seconds": 180.0,

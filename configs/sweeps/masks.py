@@ -1,5 +1,7 @@
 """What is masked together: words or single characters, objects that overlap or one alone.
 
+Words as such are not scored, for a model of single characters has never written more than one.
+
 python launch/sweep.py --config=configs/sweeps/masks.py --jobs=2     two CPU cores, within an hour (9 runs)
 """
 
@@ -20,10 +22,12 @@ def get_config() -> ConfigDict:
             "seeds": (0, 1, 2),
             "metrics": (
                 "playroom/objects/accuracy",
+                "playroom/objects/accuracy/overlapping",
+                "playroom/objects/accuracy/by_itself",
                 "playroom/objects/no_text",
-                "playroom/objects/words",
-                "playroom/objects/words/shuffled_image",
                 "playroom/objects/text_to_image/R@1",
+                "playroom/match/auroc",
+                "playroom/retrieval/text_to_image/R@1",
             ),
             "control": "words, groups",
             "budget_seconds": 180.0,

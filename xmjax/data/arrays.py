@@ -61,8 +61,10 @@ def by_character(caption: Caption) -> Caption:
     for word in caption_words(caption):
         start = word.start
         for character in caption.text.encode()[word.start : word.end].decode():
-            characters.append(Word(start, start + len(character.encode()), word.kind))
-            start = characters[-1].end
+            end = start + len(character.encode())
+            if not character.isspace():
+                characters.append(Word(start, end, word.kind))
+            start = end
     return dataclasses.replace(caption, words=tuple(characters))
 
 

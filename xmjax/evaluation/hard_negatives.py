@@ -4,7 +4,6 @@ import dataclasses
 import gzip
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -43,40 +42,48 @@ class HardNegativesEvaluator(Evaluator):
 
     Chosen by the towers' cosine, by match score and by the captioner's likelihood, where the model has been trained in
     them. Beside each is the same with another item's picture, which tells how far texts alone give it away, and the
-    rule to take the shorter text. Only held-out records count, found by the names of their files.
+    rule to take the shorter text. Only held-out records count, found by their ids or the names of their files.
     """
 
     @classmethod
     def check(cls, config):
-        """Raises UserError for a list that cannot be read."""
-        for path in config.evaluation.hard_negatives:
-            read_pairs(Path(path))
+        """Raises UserError for a list that cannot be read, or two of one name."""
+        paths = [Path(path) for path in config.evaluation.hard_negatives]
+        names = [_name(path) for path in paths]
+        if twice := next((path for path, name in zip(paths, names, strict=True) if names.count(name) > 1), None):
+            raise UserError(f"config.evaluation.hard_negatives: several lists are named like {twice}: rename one")
+        for path in paths:
+            read_pairs(path)
 
     def __init__(self, config, mesh, records):
         super().__init__(config, mesh, records)
-        by_file = {Path(record.id).name: record for record in self.records}
-        length = config.model.text.max_bytes
+        known, length = by_file(self.records), config.model.text.max_bytes
         self.items: dict[str, list[tuple[Record, Pair]]] = {}
-        self.too_long: dict[str, int] = {}
+        self.left_out: dict[str, int] = {}
         for path in map(Path, config.evaluation.hard_negatives):
-            known = [(by_file[pair.file], pair) for pair in read_pairs(path) if pair.file in by_file]
-            fits = [item for item in known if all(len(t.encode()) <= length for t in (item[1].true, item[1].false))]
-            name = path.name.split(".")[0]
-            self.items[name], self.too_long[name] = fits, len(known) - len(fits)
+            pairs = read_pairs(path)
+            fits = [
+                (known[pair.file], pair)
+                for pair in pairs
+                if pair.file in known and all(len(text.encode()) <= length for text in (pair.true, pair.false))
+            ]
+            self.items[_name(path)], self.left_out[_name(path)] = fits, len(pairs) - len(fits)
         # One compiled function for all lists.
         self.rows = [item for items in self.items.values() for item in items]
         if not self.rows:
             return
-        records = [record for record, _ in self.rows]
+        records, count = [record for record, _ in self.rows], config.model.regions.count
         self.image = np.stack([image_bytes(r, config.model.image) for r in records])
-        self.boxes = np.stack([boxes_array(r.regions, max(1, config.model.regions.count)) for r in records])
+        self.boxes = np.stack([boxes_array(r.regions, max(1, count)) for r in records])
         self.donor = derangement(len(records), lambda i, j: records[i].id == records[j].id)
         both = [(pair.true, pair.false) for _, pair in self.rows]
         self.text = np.array([[text_ids(text, length) for text in texts] for texts in both])
-        arms = {"towers": ("contrast", _towers), "match": ("match", _match)}
-        self.arms = {name: self.compiled(run) for name, (needs, run) in arms.items() if needs in config.objectives}
-        if caption := config.objectives.get("caption"):
-            like = [record.captions[0] for record in records]
+        objectives = config.objectives
+        self.arms = {"cosine": self.compiled(_cosine)} if "contrast" in objectives else {}
+        if "match" in objectives and (not count or all(record.regions for record in records)):
+            self.arms["match"] = self.compiled(_match)
+        if caption := objectives.get("caption"):
+            like = [captioned(record, pair.true) for record, pair in self.rows]
             self.written = np.array([
                 [prompted(Caption(t, c.language, c.style), caption.max_prompt_bytes, length) for t in texts]
                 for c, texts in zip(like, both, strict=True)
@@ -84,17 +91,17 @@ class HardNegativesEvaluator(Evaluator):
             self.arms["caption"] = self.compiled(_caption)
 
     def __call__(self, params):
-        scores: Scores = {f"hard_negatives/{name}/n": len(items) for name, items in self.items.items()}
-        scores |= {f"hard_negatives/{name}/too_long/n": count for name, count in self.too_long.items()}
+        scores: Scores = {f"hard_negatives/by_list/{name}/n": len(items) for name, items in self.items.items()}
+        scores |= {f"hard_negatives/by_list/{name}/items/left_out": count for name, count in self.left_out.items()}
         if not self.rows:
             return Report(scores | {"hard_negatives/n": 0})
         shorter = np.array([[-len(pair.true), -len(pair.false)] for _, pair in self.rows])
         found = {"shorter": chosen(shorter), "chance": np.full(len(self.rows), 0.5)}
         for name, run in self.arms.items():
             texts = self.written if name == "caption" else self.text
-            run = partial(run, params)
-            found[name] = chosen(run(self.image, self.boxes, texts))
-            found[f"{name}/shuffled_image"] = chosen(run(self.image[self.donor], self.boxes[self.donor], texts))
+            found[name] = chosen(run(params, self.image, self.boxes, texts))
+            shuffled = self.image[self.donor], self.boxes[self.donor]
+            found[f"{name}/shuffled_image"] = chosen(run(params, *shuffled, texts))
             found[f"{name}/oracle"] = np.ones(len(self.rows))
         return Report(scores | self._by_list(found) | {"hard_negatives/n": len(self.rows)})
 
@@ -102,9 +109,30 @@ class HardNegativesEvaluator(Evaluator):
         """Means over the items of each list, and over all."""
         scores, start = {f"hard_negatives/{arm}": float(np.mean(right)) for arm, right in found.items()}, 0
         for name, items in self.items.items():
-            part = slice(start, start := start + len(items))
-            scores |= {f"hard_negatives/{name}/{arm}": float(np.mean(x[part])) for arm, x in found.items() if items}
+            part, above = slice(start, start := start + len(items)), f"hard_negatives/by_list/{name}"
+            scores |= {f"{above}/{arm}": float(np.mean(x[part])) for arm, x in found.items() if items}
         return scores
+
+
+def by_file(records: Sequence[Record]) -> dict[str, Record]:
+    """Records by their ids' last parts, the names of files.
+
+    Raises:
+      UserError: two records have one name.
+    """
+    found: dict[str, Record] = {}
+    for record in records:
+        other = found.setdefault(Path(record.id).name, record)
+        if other.id != record.id:
+            raise UserError(
+                f"the pictures {other.id} and {record.id} have one name, by which hard negatives know them: rename one"
+            )
+    return found
+
+
+def captioned(record: Record, text: str) -> Caption:
+    """The record's caption that a text of a list is worded like: the same, else the first."""
+    return next((c for c in record.captions if c.text.strip() == text.strip()), record.captions[0])
 
 
 def chosen(scores: np.ndarray) -> np.ndarray:
@@ -130,7 +158,11 @@ def read_pairs(path: Path) -> Sequence[Pair]:
         ) from error
 
 
-def _towers(model, image, boxes, text):
+def _name(path: Path) -> str:
+    return path.name.split(".")[0]
+
+
+def _cosine(model, image, boxes, text):
     of_text = vectors(model, text.reshape(-1, text.shape[-1]), "text").reshape(*text.shape[:2], -1)
     return (of_text * vectors(model, image, "image")[:, None]).sum(-1)
 

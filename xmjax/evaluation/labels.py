@@ -15,7 +15,7 @@ from xmjax.data.arrays import image_bytes, masked_ids, text_ids
 from xmjax.data.regions import boxes_array, groups, kept, label_ids
 from xmjax.data.source import Caption, Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores, batched
-from xmjax.evaluation.fill import candidate_sequences, other_pictures, score_masked
+from xmjax.evaluation.fill import candidate_sequences, oracle, other_pictures, score_masked
 from xmjax.evaluation.items import commonest, fill_items, query
 from xmjax.evaluation.match import PAIRS, encoded_image, pair_scores
 from xmjax.evaluation.retrieval import WAYS, both_ways
@@ -119,7 +119,11 @@ class LabelsEvaluator(Evaluator):
         self.word_answers = [item.answer for item in self.words]
         image = np.stack([image_bytes(item.record, config.model.image) for item in self.words])
         boxes = np.stack([boxes_array(item.record.regions, count) for item in self.words])
-        self.word_arrays = {"": (image, boxes), "/shuffled_image": (image[donor], boxes[donor])}
+        there = np.zeros(len(self.words), bool)
+        self.word_arrays = {
+            "": (image, boxes, there), "/no_image": (image, boxes, ~there),
+            "/shuffled_image": (image[donor], boxes[donor], there),
+        }  # fmt: skip
         self.masked = np.stack([masked_ids(item.caption.text, item.word, length) for item in self.words])
         self.word_sequences = candidate_sequences([item.candidates for item in self.words])
         self.choose = self.compiled(score_words)
@@ -141,10 +145,13 @@ class LabelsEvaluator(Evaluator):
             return Report({"objects/n": 0})
         image, boxes, masked, asked, text = self.arrays
         right = np.argmin(self.run(params, *self.arrays), 1) == self.answers
+        crowded = masked.sum(1) > 1
+        crowds = {"overlapping": crowded, "by_itself": ~crowded}
         blind = self.run(params, image, boxes, masked, asked, np.full_like(text, vocab.PAD))
         scores: Scores = {
             "objects/accuracy": float(np.mean(right)),
             "objects/accuracy/oracle": 1.0,
+            **{f"objects/accuracy/{name}": float(np.mean(right[rows])) for name, rows in crowds.items() if rows.any()},
             "objects/no_text": float(np.mean(np.argmin(blind, 1) == self.answers)),
             "objects/chance": self.chance,
             "objects/most_frequent": commonest([""] * len(self.labels), [{label} for label in self.labels]),
@@ -161,7 +168,12 @@ class LabelsEvaluator(Evaluator):
             nats = self.choose(params, *shown, self.masked, self.word_sequences)
             scores[f"objects/words{arm}"] = float(np.mean(np.argmin(nats, 1) == self.word_answers))
         if self.words:
+            scores["objects/words/oracle"] = oracle(self.words, range(len(self.words)))
             scores["objects/words/chance"] = float(np.mean([1 / len(item.candidates) for item in self.words]))
+            scores["objects/words/most_frequent"] = commonest(
+                [(item.caption.language, item.kind) for item in self.words],
+                [{item.candidates[item.answer]} for item in self.words],
+            )
         return scores
 
 
@@ -178,9 +190,8 @@ def score_labels(
     return jnp.where(count > 0, nats, jnp.inf)
 
 
-def score_words(model: Any, image: Array, boxes: Array, masked: Array, sequences: Array) -> Array:
+def score_words(model: Any, image: Array, boxes: Array, absent: Array, masked: Array, sequences: Array) -> Array:
     """`evaluation.fill.score_masked` of texts that are read with the objects of pictures."""
-    absent = jnp.zeros(len(image), bool)
     return score_masked(model, {"image": encoded_image(model, image, boxes)}, masked, sequences, {"image": absent})
 
 

@@ -34,15 +34,18 @@ class RetrievalEvaluator(Evaluator):
             np.array([[float(describes(c, r)) for r in self.records[pool]] for c in self.captions[pool]])
             for pool in self.pools
         ]
-        self.constant = both_ways(self.truth, "retrieval", "/oracle")
-        self.constant |= both_ways([np.zeros_like(t) for t in self.truth], "retrieval", "/random")
+        # Of real data equal captions are right for each other's pictures; the playroom's queries tell scenes apart.
+        real = all(record.truth is None for record in self.records)
+        self.right = [truth > 0 for truth in self.truth] if real else None
+        self.constant = both_ways(self.truth, "retrieval", "/oracle", right=self.right)
+        self.constant |= both_ways([np.zeros_like(t) for t in self.truth], "retrieval", "/random", right=self.right)
 
     def __call__(self, params):
         if not self.pools:
             return Report({"retrieval/text_to_image/n": 0, "retrieval/image_to_text/n": 0})
         image, text = self.run(params, self.image, self.text)
         matrices = [text[pool] @ image[pool].T for pool in self.pools]
-        scores = both_ways(matrices, "retrieval") | self.constant
+        scores = both_ways(matrices, "retrieval", right=self.right) | self.constant
         for name in WAYS:
             scores[f"retrieval/{name}/n"] = len(self.records)
         examples = {}
@@ -66,7 +69,11 @@ def vectors(model: Any, data: Array, modality: str) -> Array:
 
 
 def both_ways(
-    text_to_image: list[np.ndarray], name: str, suffix: str = "", image_to_text: list[np.ndarray] | None = None
+    text_to_image: list[np.ndarray],
+    name: str,
+    suffix: str = "",
+    image_to_text: list[np.ndarray] | None = None,
+    right: list[np.ndarray] | None = None,
 ) -> Scores:
     """`recalls` of pictures for texts and of texts for pictures, by "<name>/<direction>/<score><suffix>".
 
@@ -75,13 +82,15 @@ def both_ways(
       name: first part of the scores' names.
       suffix: last part.
       image_to_text: scores [pictures, texts], where they are not the same the other way round.
+      right: which pictures answer each text [texts, pictures], and the other way round; see `recalls`.
     """
     back = [matrix.T for matrix in text_to_image] if image_to_text is None else image_to_text
-    ways = dict(zip(WAYS, (text_to_image, back), strict=True))
+    answers = (right, right and [matrix.T for matrix in right])
+    ways = zip(WAYS, (text_to_image, back), answers, strict=True)
     return {
         f"{name}/{way}/{key}{suffix}": value
-        for way, matrices in ways.items()
-        for key, value in recalls(matrices).items()
+        for way, matrices, answer in ways
+        for key, value in recalls(matrices, answer).items()
     }
 
 

@@ -7,7 +7,7 @@ from scipy.special import log_softmax
 
 from xmjax.data.arrays import masked_ids
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
-from xmjax.evaluation.emergent import has, row
+from xmjax.evaluation.emergent import ONE, TOLD, has, row
 from xmjax.evaluation.fill import association_of, candidate_sequences, score_masked
 from xmjax.evaluation.items import commonest, fill_items
 
@@ -21,7 +21,8 @@ class SubsetsEvaluator(Evaluator):
 
     "subsets/missing_30" is that with each modality of each item missing in 30 of 100 items. "subsets/ensemble" is late
     fusion of predictions: each modality with the text by itself, the probabilities of a word multiplied and divided by
-    those from the text alone for each modality but one, since all of them read the text.
+    those from the text alone for each modality but one, since all of them read the text. "subsets/gap/unimodal" is how
+    much more is learned of one modality by itself than of another, of words that all of them tell.
     """
 
     def __init__(self, config, mesh, records):
@@ -38,6 +39,8 @@ class SubsetsEvaluator(Evaluator):
         }
         self.masked = np.stack([masked_ids(item.caption.text, item.word, length) for item in self.items])
         self.sequences = candidate_sequences([item.candidates for item in self.items])
+        told = set.intersection(*(classes_told(m) for m in self.modalities))
+        self.shared = np.array([item.record.truth is None or item.kind in told for item in self.items])
         count, rng = len(self.items), np.random.default_rng(0)
         self.arms = {
             "+".join(subset) or "text_alone": {m: np.full(count, m not in subset) for m in self.modalities}
@@ -63,8 +66,9 @@ class SubsetsEvaluator(Evaluator):
                 raise FloatingPointError(f"subsets/{name}: a score is no number")
             scores[f"subsets/{name}"] = float(np.mean(np.argmin(nats, 1) == answers))
             nats_of[name] = nats
-        alone = [scores[f"subsets/{m}"] for m in self.modalities]
-        scores["subsets/gap"] = max(alone) - min(alone)  # how much more is learned of one modality than of another
+        if self.shared.any():
+            alone = [np.mean((np.argmin(nats_of[m], 1) == answers)[self.shared]) for m in self.modalities]
+            scores["subsets/gap/unimodal"] = float(max(alone) - min(alone))
         scores["subsets/ensemble"] = float(np.mean(np.argmin(self._ensemble(nats_of), 1) == answers))
         chance = float(np.mean([1 / len(item.candidates) for item in self.items]))
         often = commonest(
@@ -79,6 +83,12 @@ class SubsetsEvaluator(Evaluator):
         own = [_log_softmax(-nats[m], there) for m in self.modalities]
         text = _log_softmax(-nats["text_alone"], there)
         return np.where(there, (len(own) - 1) * text - sum(own), np.inf)
+
+
+def classes_told(modality: str) -> set[str]:
+    """Classes of words of the playroom that a modality tells by itself."""
+    told = TOLD.get(modality, ONE)
+    return {*told, *(("place", "relation") if "box" in told else ())}
 
 
 def _log_softmax(scores: np.ndarray, there: np.ndarray) -> np.ndarray:

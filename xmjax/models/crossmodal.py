@@ -56,8 +56,8 @@ class Crossmodal(nn.Module):
         if c.matching:
             self.identifier = self.param("matching_identifier", normal(0.5), (c.width,))
             self.matching = self.param("matching_head", normal(c.width**-0.5), (c.width,))
-        if c.agreement:
-            self.agreement = self.param("matching_agreement", nn.initializers.zeros, (c.embedding, c.width))
+        if c.matching_product:
+            self.matching_product = self.param("matching_product", nn.initializers.zeros, (c.embedding, c.width))
         if c.unmasking:
             bytes_a_token = c.text.downsample if c.text.embedder == "ngram" else 1
             shape = (bytes_a_token, c.width, vocab.SIZE)
@@ -135,21 +135,27 @@ class Crossmodal(nn.Module):
         return self.library.told(objects, self.embedders["text"](rearrange(ids, "b k l -> (b k) l")), found)
 
     def matches(
-        self, tokens: Mapping[str, Tokens], first: Float[Array, "B E"], second: Float[Array, "B E"]
+        self,
+        tokens: Mapping[str, Tokens],
+        first: Float[Array, "B E"] | None = None,
+        second: Float[Array, "B E"] | None = None,
     ) -> Float[Array, " B"]:
         """Logit of whether the parts of each fused sequence belong together, read off the matching identifier.
 
         Args:
           tokens: by modality, what would be given to `fuse`.
           first: unit vector of one of them by itself (`tower`).
-          second: of the other. Where they agree the identifier is told by `config.agreement`, else they are not read.
+          second: of the other; both are read with `config.matching_product` alone.
         """
         if not self.config.matching:
             raise UserError("this model tells no matches; train it with config.model.matching=True")
-        identifier = self._spread(self.identifier, len(first))
-        if self.config.agreement:  # the product of unit vectors, of which the mean is their cosine
+        identifier = self._spread(self.identifier, next(iter(tokens.values())).vectors.shape[0])
+        if self.config.matching_product:
+            if first is None or second is None:
+                raise UserError("this model reads matches off the towers' vectors too: give both")
+            # Of unit vectors the mean of this product is their cosine.
             told = jax.lax.stop_gradient(first * second).astype(jnp.float32) * first.shape[-1]
-            identifier = identifier + (told @ self.agreement)[:, None].astype(self.dtype)
+            identifier = identifier + (told @ self.matching_product)[:, None].astype(self.dtype)
         _, identifier = self._fused(tokens, {}, identifier)
         if identifier is None:
             raise UserError(

@@ -19,11 +19,15 @@ from xmjax.registry import Registry
 Metrics = dict[str, Array]
 
 TASKS = {
-    "matching": "what belongs together, of two modalities, is told from what does not (scored by retrieval and match)",
-    "translating": "one modality is written from another (scored by caption and mask_predict)",
-    "referencing": "a modality is completed, or a part of it found, by what another shows (scored by fill and answer)",
+    "matching": ("retrieval", "match", "sound", "emergent"),
+    "translating": ("caption", "mask_predict"),
+    "referencing": ("fill", "sense", "answer", "objects", "localize"),
 }
-"""Kinds of pretraining tasks, as the notes on multi-modal learning (1-2) have them."""
+"""Kinds of pretraining tasks, as the notes on multi-modal learning (1-2) have them, and the evaluators that score them.
+
+Matching tells what belongs together of two modalities from what does not; translating writes one from another;
+referencing completes a modality, or finds a part of it, by what another shows.
+"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,6 +40,7 @@ class Bind(base.Objective):
 
     Options = Options
     task = "matching"
+    version = 2  # 1 weighed by the softmax of losses
 
     def __init__(self, options, config):
         super().__init__(options, config)

@@ -102,7 +102,7 @@ class Contrast(base.Objective):
             loss = sigmoid_of(rows) if o.loss == "sigmoid" else infonce_of(rows, columns)
             best, (_, together) = rows.maxima, rows.sums
         own = len(second.vectors) // len(passes.batch["id"])  # of what is in the other modality
-        # What belongs together though it is of different records; without ids it would be pushed apart.
+        # What belongs together though it is of different rows of the batch; without ids it would be pushed apart.
         repeated = jnp.mean(together - own) / max(1, len(second.vectors) - own)
         return loss, {"accuracy": jnp.mean(best[0] > best[1]), "false_negatives": repeated, "scale": scale}
 

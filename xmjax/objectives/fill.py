@@ -34,8 +34,8 @@ class Options(base.Options):
       modality: what the captions are fused with.
       others: what else they are fused with.
       focus: by how much more captions count that one modality alone goes with, the less is learned of that one yet: a
-        power of its loss, as of `base.focused`. Against a model that relies on the modality that is learned easily;
-        within a microbatch, where there are several.
+        power of its loss, as of `base.focused`, what it cannot tell included. Against a model that relies on the
+        modality that is learned easily; within a microbatch, where there are several.
       entities: share of captions of which only words that a dictionary has are masked, where it has any.
       dictionary: "playroom", or the path of a dictionary (docs/data.md), that tells entities.
       tabs: tab files of the Open Multilingual WordNet, for a directory of WordNet.
@@ -148,7 +148,8 @@ class Fill(base.Objective):
             m: jax.random.bernoulli(key, o.drop, (ids.shape[0],)) for m, key in zip(o.modalities, keys, strict=True)
         }
         nats, count = self._nats(passes, captions, ids, spans, absent)
-        # Every caption counts alike, whatever is masked in it: the mean over microbatches is the mean over the batch.
+        # Every caption counts alike, whatever is masked in it (without a focus): the mean over microbatches is the mean
+        # over the batch.
         losses = jnp.sum(nats, -1) / jnp.maximum(1, jnp.sum(count, -1))
         weights, metrics = self._by_modality(losses, absent) if o.others else (1.0, {})
         seen = ~functools.reduce(jnp.logical_and, absent.values())[:, None]
@@ -163,7 +164,7 @@ class Fill(base.Objective):
         factors = base.focused(mean, (), self.options.focus, {m: n > 0 for m, n in count.items()})
         known = sum(jnp.float32(n > 0) for n in count.values())
         weights = jnp.where(alone, sum(known * factors[m] * rows for m, rows in of.items()), 1.0)
-        return weights, {f"alone/{m}/nats_per_byte": x for m, x in mean.items()}
+        return weights, {f"alone/{m}/nats_per_byte": jnp.where(count[m] > 0, x, jnp.nan) for m, x in mean.items()}
 
     def _nats(
         self, passes: Passes, texts: int, ids: Array, spans: Array, absent: Mapping[str, Array]

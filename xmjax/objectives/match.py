@@ -46,7 +46,7 @@ class Match(base.Objective):
 
     Negatives are made inside the step, out of the whole batch wherever its rows lie: the caption with another picture,
     the picture with another caption (claim 4). Rows of the same record, captions that are equal, and near duplicates
-    are no negatives.
+    are no negatives. Of microbatches those count a little more whose rows have fewer mismatches.
     """
 
     Options = Options

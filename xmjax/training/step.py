@@ -160,11 +160,13 @@ def update(
     metrics |= {
         "loss": loss,
         "gradient_norm": norm,
-        **{f"gradient_norm/{m}": optax.tree.norm(of_modality(grads, m)) for m in config.model.modalities},
         "learning_rate": optimizer.schedule(config.optimizer, config.steps)(state.step),
         "guard/skipped": guard.skipped,
         "guard/in_a_row": guard.in_a_row,
     }
+    if config.optimizer.trained == "all":  # else most of a modality's parameters are held
+        norms = {m: optax.tree.norm(of_modality(grads, m)) for m in config.model.modalities}
+        metrics |= {f"gradient_norm/{m}": value for m, value in norms.items()}
     return State(state.step + 1, params, opt_state, ema, guard), metrics
 
 
