@@ -20,6 +20,8 @@ def get_config(arg: str = "") -> ConfigDict:
     with config.unlocked():
         config.objectives.sound = options("sound")
     config.evaluation.names = (*config.evaluation.names, "sound")
+    if not base.parse(arg)[1]:
+        config.evaluation.samples = 1000  # sounds are found among all of them
     if base.parse(arg) == ("small", False):
         config.steps = 2300  # an hour if a step takes longer by a third than without sounds, which is an estimate
         base.weigh(config, sound=0.2)

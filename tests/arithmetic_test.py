@@ -7,8 +7,8 @@ import pytest
 from xmjax import sharding
 from xmjax.config import MeshConfig
 from xmjax.data import playroom
-from xmjax.evaluation.arithmetic import ArithmeticEvaluator, ComposeEvaluator, alone, top1
-from xmjax.evaluation.sound import mixed_scores
+from xmjax.evaluation.arithmetic import ArithmeticEvaluator, ComposeEvaluator, alone, language_of, top1
+from xmjax.evaluation.sound import mixed_scores, sound_records
 
 CHANGES = {"model.image.patch": 8, "evaluation.samples": 24, "evaluation.pool": 5, "evaluation.batch_size": 8}
 
@@ -99,3 +99,14 @@ def test_the_share_of_sound_is_chosen_on_other_records():
     assert scores[f"{name}/R@1"] < 0.3
     scores = mixed_scores(text, text, other, half)
     assert scores[f"{name}/share"] == 0 and scores[f"{name}/R@1"] == scores[f"{name}/R@1/image_alone"] == 1
+
+
+def test_texts_are_asked_in_the_languages_that_the_run_has_learned(make_sound_config):
+    config = make_sound_config({"data.languages": ("en",), "evaluation.samples": 20})
+    found = sound_records(config)
+    assert len(found) == 20 and {caption.language for record in found for caption in record.captions} == {"en"}
+    both = sound_records(make_sound_config({"evaluation.samples": 20}))
+    assert {caption.language for record in both for caption in record.captions} == {"en", "ko"}
+    own = sound_records(make_sound_config({"frame_audio.languages": ("ko",), "evaluation.samples": 4}))
+    assert {caption.language for record in own for caption in record.captions} == {"ko"}
+    assert language_of("pear", ("en", "ko")) == 0 and language_of("pear", ("ko",)) == 0

@@ -8,6 +8,7 @@ import pytest
 from configs.base import SIZES, get_config
 from xmjax import config as config_module
 from xmjax.errors import UserError
+from xmjax.objectives import options
 
 MODES = ["", "smoke", *(f"size={s}" for s in SIZES), *(f"size={s},smoke" for s in SIZES)]
 
@@ -98,7 +99,8 @@ def test_a_wrong_type_is_an_error(field, value, message):
         ("optimizer.accumulate", 3), ("objectives", {}), ("data.source", "none"), ("data.captions", 0),
         ("frame_audio.captions", -1), ("model.image.max_file_bytes", 4100), ("model.image.file_kernel", 1),
         ("frame_audio.sound", True), ("model.audio.hop", 0), ("evaluation.best", "retrieval/text_to_image/R@1"),
-        ("model.image.weights", "a.npz"), ("optimizer.drop_at", 1.5),
+        ("frame_audio.grade", "hard"), ("frame_audio.fit", "cover"), ("model.image.weights", "a.npz"),
+        ("optimizer.drop_at", 1.5),
         ("objectives.fill.max_span_bytes", 2000), ("objectives.caption.max_prompt_bytes", 1000),
     ],
 )  # fmt: skip
@@ -130,3 +132,10 @@ def test_the_config_cannot_be_changed():
     config = config_module.build(get_config("smoke"))
     with pytest.raises(AttributeError):
         config.model.width = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_what_hears_sounds_needs_them(make_sound_config):
+    for objectives in ({"sound": options("sound")}, {"bind": options("bind", modalities=("audio",))}):
+        with pytest.raises(UserError, match=r"config\.frame_audio\.sound=False.*hears sounds"):
+            make_sound_config({"objectives": objectives, "frame_audio.sound": False})
+    make_sound_config({"objectives": {"contrast": options("contrast")}, "frame_audio.sound": False})

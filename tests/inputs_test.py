@@ -1,6 +1,7 @@
 """Tests of what users give: pictures in any form, and sentences with a masked place."""
 
 import io
+import wave
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 from xmjax import vocab
 from xmjax.data import images
 from xmjax.errors import UserError
-from xmjax.inputs import masked, picture
+from xmjax.inputs import masked, picture, sound
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +139,15 @@ def test_what_cannot_be_masked(text, word, expected):
     with pytest.raises(UserError) as error:
         masked(text, word, 16)
     assert all(part in str(error.value) for part in expected), error.value
+
+
+def test_a_silent_file_is_heard_as_silence(make_sound_config):
+    pytest.importorskip("av")
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(16_000)
+        writer.writeframes(bytes(2 * 8000))
+    heard = sound(file.getvalue(), make_sound_config({}))
+    assert len(heard) and not heard.any()

@@ -137,6 +137,16 @@ def test_boxes_of_vgg_sound_sources(tmp_path):
         assert known == {"abc_000030": [(0.2, 0.1, 0.6, 0.5), (0, 0, 0.1, 0.1)]}
         assert boxes_of(Record("videos/abc_000030.mp4#0"), known) == known["abc_000030"]
         assert boxes_of(Record("abc_000030"), known) == known["abc_000030"] and not boxes_of(Record("other"), known)
+    # What lies outside of the frame is cut off, and a box of which nothing is left is none.
+    rows = [{"file": "a", "bbox": [[-0.2, 0.5, 0.5, 1.5], [0.3, -3e16, 0.3, 1]]}, {"file": "b", "bbox": [[2, 2, 3, 3]]}]
+    plain.write_text(json.dumps(rows))
+    assert read_boxes(plain) == {"a": [(0.5, 0.0, 1.0, 0.5)], "b": []}
+    # Of a frame twice as wide as high: cut, padded or stretched to a square.
+    wide = Record("c", frame=(320, 160))
+    known = {"c": [(0.0, 0.5, 0.5, 1.0)]}
+    assert boxes_of(wide, known, "stretch") == [(0.0, 0.5, 0.5, 1.0)]
+    assert boxes_of(wide, known, "crop") == [(0.0, 0.5, 0.5, 1.0)]
+    assert boxes_of(wide, known, "pad") == [(0.25, 0.5, 0.5, 1.0)]
     plain.write_text('{"file": 3}')
     for path in (plain, tmp_path / "none.json"):
         with pytest.raises(UserError, match=r"evaluation\.boxes.*VGG-SS"):

@@ -81,6 +81,32 @@ def test_what_is_asked_is_nearest_to_itself_and_combinations_to_their_sum(index,
     np.testing.assert_allclose(query(model, parts), embedded[0], atol=1e-5)
 
 
+def test_a_model_retrieves_from_a_folder(index, model, folder, tmp_path):
+    index.save(tmp_path / "a.npz")
+    asked = {"image": RECORDS[0].image, "text": "a red cup"}
+    hits = model.retrieve(asked, index, top=3, of="image")
+    expected = query(model, [(1, "image", asked["image"]), (1, "text", asked["text"])])
+    assert hits == index.nearest(expected, 3, "image")
+    assert model.retrieve(asked, tmp_path / "a.npz", 3, "image") == hits
+    assert model.index(tmp_path / "a.npz") is model.index(tmp_path / "a.npz")
+    # What is asked by a path or as a text of the index is no answer.
+    own = model.retrieve([(1, "image", folder / "1.png"), (-1, "text", "a blue hat")], index, top=20)
+    assert {"1.png", "a blue hat"}.isdisjoint(hit.name for hit in own) and len(own) == len(index.names) - 2
+    assert model.make_index(folder).names == index.names
+
+
+@pytest.mark.parametrize("text", ["노" * 90, "~nobody sings", "a\0b"])
+def test_a_text_that_is_no_path_is_a_text(text, index):
+    assert index.name_of(text) == text
+
+
+def test_vectors_of_other_layers_are_of_another_model(model):
+    changed = {**model._params, "unimodal_image": jax.tree.map(lambda x: x + 1, model._params["unimodal_image"])}
+    assert Model(model.config, changed).fingerprint() != model.fingerprint()
+    decoder = {**model._params, "decoder": jax.tree.map(lambda x: x + 1, model._params["decoder"])}
+    assert Model(model.config, decoder).fingerprint() == model.fingerprint()
+
+
 def test_an_index_comes_back_and_belongs_to_its_model(index, model, tmp_path):
     index.save(tmp_path / "a.npz")
     again = load_index(tmp_path / "a.npz", model)

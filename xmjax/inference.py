@@ -21,7 +21,7 @@ from xmjax.models import library
 from xmjax.training.checkpoint import Checkpoints
 from xmjax.training.step import State, abstract_state
 
-CHANGEABLE = ("data", "evaluation", "objectives")
+CHANGEABLE = ("data", "frame_audio", "evaluation", "objectives")
 """Groups of the config that an evaluation may change."""
 
 

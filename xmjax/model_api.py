@@ -1,8 +1,9 @@
 """A trained model that can be used: it embeds, fills in, describes, answers, and tells what words mean and point at."""
 
 import hashlib
+import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -12,7 +13,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from xmjax import inference, sharding, vocab
+from xmjax import config as config_module
+from xmjax import inference, search, sharding, vocab
 from xmjax.config import Config, MeshConfig
 from xmjax.data import playroom
 from xmjax.data.arrays import asked, gloss_ids, prompt_ids, text_ids
@@ -114,6 +116,7 @@ class Model:
         self._mesh = mesh or _one_device()
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self._dictionaries: dict[str, Dictionary] = {}
+        self._indexes: dict[tuple[Path, int | None], search.Index] = {}
 
     def embed(
         self,
@@ -273,9 +276,13 @@ class Model:
         """Where in a picture a sound comes from: cosines of the sound with the picture's parts, for every pixel.
 
         Raises:
-          UserError: a file cannot be read, the run has not trained locate, or its picture is no grid of parts.
+          UserError: a file cannot be read, the run has not compared pictures with sounds, or its picture is no grid of
+            parts. Maps are better of runs that have trained `locate` too.
         """
-        self._trained("locate")
+        located = self.config.objectives.get("locate")
+        pairs = [*self.contrasted(), *([(located.first, located.second)] if located else [])]
+        if not any(set(pair) == {"image", "audio"} for pair in pairs):
+            raise UserError("this run has not compared pictures with sounds: load one that has trained sound or locate")
         shown, heard = picture(image, self.config)[None], sound(audio, self.config)[None]
         options = self.config.model.image
         return spread(self._call(heat, shown, heard)[0], options.size, lean(options))
@@ -484,11 +491,47 @@ class Model:
             found = self._call(found_objects, shown, given[None], keep=keep)
         return Found(*(x[0] for x in found))
 
+    def make_index(self, folder: str | os.PathLike[str]) -> search.Index:
+        """The index of a folder's pictures, sounds and texts; see `search.index_folder`. Its ``save`` writes it."""
+        return search.index_folder(self, folder)
+
+    def index(self, path: str | os.PathLike[str]) -> search.Index:
+        """An index that was saved, read once for as long as its file stays as it is; see `search.load_index`."""
+        place = Path(path)
+        key = place, place.stat().st_mtime_ns if place.is_file() else None
+        if key not in self._indexes:
+            self._indexes = {key: search.load_index(path, self)}
+        return self._indexes[key]
+
+    def retrieve(
+        self,
+        query: Mapping[str, Any] | Sequence[tuple[float, str, Any]],
+        index: search.Index | str | os.PathLike[str],
+        top: int = 5,
+        of: str = "",
+    ) -> list[search.Hit]:
+        """The items of an index that are nearest to what is asked, nearest first; what is asked is no answer itself.
+
+        Args:
+          query: modality -> what is given, whose vectors are added, such as {"image": "a.png", "audio": "b.wav"}; or
+            parts with factors, [(1, "image", "dog.png"), (-1, "text", "a dog"), (1, "text", "a cat")].
+          index: one, or the file that it was saved in.
+          top: most items.
+          of: modality to search in; "" is all of them.
+
+        Raises:
+          UserError: a part cannot be embedded, or the index is missing, of another model or without the modality.
+        """
+        parts = [(1.0, m, given) for m, given in query.items()] if isinstance(query, Mapping) else query
+        return search.retrieve(self, index if isinstance(index, search.Index) else self.index(index), parts, top, of)
+
     def fingerprint(self) -> str:
-        """A hash of the towers' parameters: vectors of models that differ in it cannot be compared."""
+        """A hash of what makes vectors: those of models that differ in it cannot be compared."""
         digest = hashlib.blake2b(digest_size=16)
-        towers = {name: tree for name, tree in self._params.items() if name.startswith("towers")}
-        for path, leaf in jax.tree_util.tree_leaves_with_path(towers):
+        model = config_module.to_dict(self.config)["model"]
+        digest.update(json.dumps([model, self.config.data.fit], sort_keys=True).encode())
+        makers = {name: tree for name, tree in self._params.items() if name != "decoder"}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(makers):
             digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
         return digest.hexdigest()
 

@@ -25,7 +25,6 @@ from xmjax.lexicon import open_dictionary
 from xmjax.model_api import Model
 from xmjax.pictures import draw_association, draw_heat, draw_hits, draw_objects, nearest
 from xmjax.registry import Registry, suggest
-from xmjax.search import index_folder, load_index, query
 
 
 class Answer(NamedTuple):
@@ -219,7 +218,7 @@ def localize(model: Model, image: str, audio: str, picture: str | None = None) -
 @COMMANDS.register("index")
 def index(model: Model, folder: str, index: str) -> Answer:
     """Makes an index of a folder's pictures, sounds and texts, for retrieve."""
-    made = index_folder(model, folder)
+    made = model.make_index(folder)
     made.save(index)
     counts = Counter(made.modalities)
     told = ", ".join(f"{count} of {modality}" for modality, count in sorted(counts.items()))
@@ -245,12 +244,9 @@ def retrieve(
     plus, minus = {"text": text, "image": image, "audio": audio}, [minus_text, minus_image, minus_audio]
     parts = [(1.0, m, given) for m, given in plus.items() if given is not None]
     parts += [(-1.0, m, given) for m, given in zip(plus, minus, strict=True) if given is not None]
-    found = load_index(index, model)
-    # What a query is made of is not its answer.
-    own = [found.name_of(str(given)) for _, _, given in parts]
-    hits = found.nearest(query(model, parts), top, of, own)
+    hits = model.retrieve(parts, index, top, of)
     if picture is not None:
-        draw_hits(hits, Path(found.root), Path(picture))
+        draw_hits(hits, Path(model.index(index).root), Path(picture))
     values = [{"name": h.name, "modality": h.modality, "score": round(h.score, 6)} for h in hits]
     return Answer({"items": values}, [f"{h.score:.3f}  {h.modality}  {h.name}" for h in hits])
 

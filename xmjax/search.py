@@ -9,13 +9,15 @@ import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from xmjax.errors import UserError
-from xmjax.model_api import Model
+
+if TYPE_CHECKING:
+    from xmjax.model_api import Model
 
 SUFFIXES = {
     "image": (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"),
@@ -87,10 +89,12 @@ class Index:
 
     def name_of(self, given: str) -> str:
         """The name that an item has in the index, of a path or of a text."""
-        path = Path(given).expanduser()
-        if path.exists() and path.resolve().is_relative_to(self.root):
-            return path.resolve().relative_to(self.root).as_posix()
-        return given
+        try:
+            path = Path(given).expanduser().resolve()
+            inside = path.exists() and path.is_relative_to(self.root)
+        except (OSError, RuntimeError, ValueError):  # a text that cannot be a path, such as a long one
+            return given
+        return path.relative_to(self.root).as_posix() if inside else given
 
     def nearest(
         self, query: Float[np.ndarray, " E"], top: int = 5, of: str = "", without: Sequence[str] = ()
@@ -121,7 +125,7 @@ class Index:
         return [Hit(self.names[i], self.modalities[i], float(scores[i])) for i in best]
 
 
-def load_index(path: str | os.PathLike[str], model: Model) -> Index:
+def load_index(path: str | os.PathLike[str], model: "Model") -> Index:
     """An index that `Index.save` wrote.
 
     Raises:
@@ -136,7 +140,7 @@ def load_index(path: str | os.PathLike[str], model: Model) -> Index:
                 str(data["model"]),
                 str(data["root"]),
             )
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path} is no index ({error}): make one with predict.py index --folder=DIR --index=FILE"
         ) from error
@@ -145,7 +149,7 @@ def load_index(path: str | os.PathLike[str], model: Model) -> Index:
     return index
 
 
-def index_folder(model: Model, folder: str | os.PathLike[str]) -> Index:
+def index_folder(model: "Model", folder: str | os.PathLike[str]) -> Index:
     """The index of all pictures, sounds and lines of text files below a folder that the model has vectors for.
 
     Files that cannot be read are left out and named in the index.
@@ -185,7 +189,7 @@ def index_folder(model: Model, folder: str | os.PathLike[str]) -> Index:
 
 
 def _readable(
-    model: Model, modality: str, items: Sequence[tuple[str, Any]], unreadable: dict[str, str]
+    model: "Model", modality: str, items: Sequence[tuple[str, Any]], unreadable: dict[str, str]
 ) -> tuple[list[tuple[str, Any]], Float[np.ndarray, "n E"]]:
     """Those of several items that can be embedded, and their vectors; the others are added to ``unreadable``."""
     kept, parts = [], [np.zeros((0, model.config.model.embedding), np.float32)]
@@ -198,7 +202,7 @@ def _readable(
     return kept, np.concatenate(parts)
 
 
-def query(model: Model, parts: Sequence[tuple[float, str, Any]]) -> Float[np.ndarray, " E"]:
+def query(model: "Model", parts: Sequence[tuple[float, str, Any]]) -> Float[np.ndarray, " E"]:
     """The sum of vectors that stands for what is asked.
 
     Args:
@@ -211,6 +215,14 @@ def query(model: Model, parts: Sequence[tuple[float, str, Any]]) -> Float[np.nda
     if not parts:
         raise UserError("nothing is asked: give an image, a sound or a text")
     return np.sum([factor * model.embed(**{modality: given})[0] for factor, modality, given in parts], axis=0)
+
+
+def retrieve(
+    model: "Model", index: Index, parts: Sequence[tuple[float, str, Any]], top: int = 5, of: str = ""
+) -> list[Hit]:
+    """What of an index is nearest to a sum of parts (see `query`), which are no answers themselves; see `nearest`."""
+    own = [index.name_of(os.fspath(given)) for _, _, given in parts if isinstance(given, str | os.PathLike)]
+    return index.nearest(query(model, parts), top, of, own)
 
 
 def _lines(path: Path) -> list[str]:

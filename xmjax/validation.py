@@ -56,9 +56,11 @@ def validate(config: Config) -> None:
     one_of("model.text.unit_of", model.text.unit_of, "characters", "bytes")
     check(not model.unmasking or model.text.embedder in ("bytes", "ngram"), "model.unmasking", True,
           "needs tokens of a fixed number of bytes: model.text.embedder bytes or ngram")  # fmt: skip
-    one_of("data.fit", config.data.fit, "stretch", "crop", "pad")
-    one_of("data.grade", config.data.grade, "easy", "cluttered", "single")
-    one_of("data.first_grade", config.data.first_grade, "", "easy", "cluttered", "single")
+    for field in ("data", "frame_audio"):
+        stream = _at(config, field)
+        one_of(f"{field}.fit", stream.fit, "stretch", "crop", "pad")
+        one_of(f"{field}.grade", stream.grade, "easy", "cluttered", "single")
+        one_of(f"{field}.first_grade", stream.first_grade, "", "easy", "cluttered", "single")
     for field in ("data.first_share", "frame_audio.first_share"):
         check(0 <= _at(config, field) <= 1, field, _at(config, field), "must be a share, from 0 to 1")
     one_of("optimizer.name", optimizer.name, "adamw", "muon")
@@ -206,6 +208,11 @@ def validate(config: Config) -> None:
             apart = {*named, getattr(options, first), *(("text",) if field == "others" else ())}
             once = len(apart) == len(named) + (2 if field == "others" else 1)
             check(once, f"objectives.{name}.{field}", named, f"name each once, and not what {first} is")
+        heard = [getattr(options, field, ()) for field in ("first", "second", "modality", "modalities", "others")]
+        stream = config.stream(options.stream)
+        silent = stream.source == "playroom" and not stream.sound
+        check(not silent or not any(x == "audio" or "audio" in x for x in heard), f"{STREAMS[options.stream]}.sound",
+              False, f"objectives.{name} hears sounds; set it to True")  # fmt: skip
         for field in ("rate", "drop", "entities", "thirds", "gain", "parallel", "wrong"):
             share = getattr(options, field, 0)
             check(0 <= share <= 1, f"objectives.{name}.{field}", share, "must be a share, from 0 to 1")

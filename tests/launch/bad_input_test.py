@@ -219,7 +219,7 @@ def test_workdir_of_a_run(smoke, fails, workdir):
     (workdir.path / "eval" / "step_12.x.json").unlink()
     for change, words in (
         ("data.grade=cluttered", ("--name=''", "--set and --name together")),
-        ("model.width=8", ("--set=model.width=8", "data, evaluation, objectives")),
+        ("model.width=8", ("--set=model.width=8", "data, frame_audio, evaluation, objectives")),
         ("data.graed=easy", ("unknown config field config.data.graed", "did you mean 'grade'")),
         ("evaluation.samples=many", ("'many' is not of type int", "like config.evaluation.samples=40")),
         ("data.grade=messy", ("config.data.grade='messy'", "choose one of")),

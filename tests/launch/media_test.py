@@ -61,6 +61,6 @@ def test_a_run_trains_on_it(whole, launcher, workdir):
     )
     launcher.run(*flags, "--config.steps=2", f"--workdir={workdir}")
     scores = workdir.evaluations()["step_2.json"]
-    assert scores["playroom/retrieval/audio_to_image/n"] == len(Clips(str(whole), split="val"))
+    assert scores["clips/retrieval/audio_to_image/n"] == len(Clips(str(whole), split="val"))
     manifest = workdir.meta(2)["manifest"]["frame_audio"]
     assert manifest["source"] == "clips" and manifest["records"] > 0

@@ -131,11 +131,12 @@ class Clips:
         frame, sound = choose(turn, record_id, times, audio, int(example["audio_start"]), self._samples)
         data = example["frames"][frame]
         try:
-            image = images.decode(data, self._image_size, self._fit)
+            image, frame_size = images.decode(data, self._image_size, self._fit), images.dimensions(data)
         except ValueError as error:
             return Unreadable(record_id, f"the image cannot be decoded: {error}")
         file = data if self._keep_file_bytes else None
-        return Record(record_id, captions, image, file, sound if self._samples else None)
+        heard = sound if self._samples else None
+        return Record(record_id, captions, image, file, heard, frame=frame_size)
 
     def _texts(self, captions: dict[str, Any]) -> list[Caption]:
         pairs = zip(captions["text"], captions["language"], strict=True)

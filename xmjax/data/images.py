@@ -54,6 +54,16 @@ def decode(data: bytes, size: int, fit: str) -> np.ndarray:
         return _upright(square(pixels, size, fit), orientation)
 
 
+def dimensions(data: bytes) -> tuple[int, int]:
+    """Width and height of an encoded image as they are stored, read from its header.
+
+    Raises:
+      ValueError: it has no header that can be read.
+    """
+    with _explained(data), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        return image.size
+
+
 def square(pixels: np.ndarray, size: int, fit: str) -> np.ndarray:
     """Raw RGB bytes uint8 [H, W, 3] as uint8 [size, size, 3]; ``fit`` as of `decode`."""
     return _resize(_center(pixels), size, size) if fit == "crop" else _whole(pixels, size, fit)

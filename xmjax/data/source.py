@@ -94,6 +94,7 @@ class Record:
       questions: what can be asked of it, with answers.
       similar: captions of similar pictures, each with its origin.
       regions: objects of the picture whose boxes are known.
+      frame: width and height of what the picture was made of, where it is no square and boxes are of all of it.
       labels: what classes or tags it is known to have; no captions, and never trained on.
     """
 
@@ -107,6 +108,7 @@ class Record:
     questions: tuple[Question, ...] = ()
     similar: tuple[Caption, ...] = ()
     regions: tuple[Region, ...] = ()
+    frame: tuple[int, int] | None = None
     labels: tuple[str, ...] = ()
 
 

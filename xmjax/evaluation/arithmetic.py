@@ -1,6 +1,7 @@
 """Arithmetic of vectors: a picture less a text plus another text, and a picture plus a sound."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -36,10 +37,11 @@ class ArithmeticEvaluator(Evaluator):
         size = config.model.image.size
         shown = [in_the_middle(kind, color, SIZE, seed, size) for seed, (kind, color) in enumerate(self.looks)]
         anywhere = [alone(kind, color, SIZE, seed, size) for seed, (kind, color) in enumerate(self.looks)]
-        captions = [playroom.captions(r.truth, lang, "one")[0].text for lang in playroom.LANGUAGES for r in shown]
+        languages = config.data.languages or playroom.LANGUAGES
+        captions = [playroom.captions(r.truth, lang, "one")[0].text for lang in languages for r in shown]
         self.image = np.stack([image_bytes(r, config.model.image) for r in (*shown, *anywhere)])
         self.text = np.stack([text_ids(caption, config.model.text.max_bytes) for caption in captions])
-        self.language = np.array([language_of(kind) for kind, _ in self.looks])
+        self.language = np.array([language_of(kind, languages) for kind, _ in self.looks])
         self.pairs = np.array([
             (i, j)
             for i, j in itertools.permutations(range(len(self.looks)), 2)
@@ -66,13 +68,10 @@ class ArithmeticEvaluator(Evaluator):
         return Report(scores)
 
 
-def language_of(kind: str) -> int:
-    """Index of the first language in which no other kind has this one's name."""
-    return next(
-        i
-        for i, language in enumerate(playroom.LANGUAGES)
-        if list(playroom.NAMES[language].values()).count(playroom.NAMES[language][kind]) == 1
-    )
+def language_of(kind: str, languages: Sequence[str]) -> int:
+    """Index of the first of several languages in which no other kind has this one's name; 0 where there is none."""
+    own = [list(playroom.NAMES[x].values()).count(playroom.NAMES[x][kind]) == 1 for x in languages]
+    return own.index(True) if any(own) else 0
 
 
 def top1(
@@ -100,6 +99,8 @@ def top1(
 @EVALUATORS.register("compose")
 class ComposeEvaluator(Evaluator):
     """A picture of one toy and the sound of another find the picture of both. Runs on the playroom alone."""
+
+    stream = "frame_audio"
 
     def __init__(self, config, mesh, records):
         super().__init__(config, mesh, records)

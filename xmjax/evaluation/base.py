@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -34,8 +34,13 @@ class Report:
 class Evaluator:
     """Scores a model on held-out records of one stream.
 
+    Attributes:
+      stream: whose records they are, and by whose name the scores go.
+
     Everything that does not depend on the parameters (items, baselines, oracle, compiled functions) is made once.
     """
+
+    stream: ClassVar[str] = "image_text"
 
     def __init__(self, config: Config, mesh: Mesh, records: Sequence[Record]):
         """Args:

@@ -14,7 +14,8 @@ from jaxtyping import Array, Bool, Float, Shaped
 
 from xmjax.data import playroom
 from xmjax.data.arrays import audio_bytes, image_bytes
-from xmjax.data.source import Record
+from xmjax.data.image_files import squared
+from xmjax.data.source import Record, Region
 from xmjax.errors import UserError
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.retrieval import vectors
@@ -43,6 +44,8 @@ class LocalizeEvaluator(Evaluator):
     data without boxes, or without sound, nothing is scored.
     """
 
+    stream = "frame_audio"
+
     @classmethod
     def check(cls, config):
         """Raises UserError for boxes that cannot be read."""
@@ -52,7 +55,8 @@ class LocalizeEvaluator(Evaluator):
     def __init__(self, config, mesh, records):
         super().__init__(config, mesh, records)
         known = read_boxes(Path(config.evaluation.boxes)) if config.evaluation.boxes else {}
-        found = [(r, boxes) for r in sound_records(config, captions=False) if (boxes := boxes_of(r, known))]
+        fit = config.frame_audio.fit
+        found = [(r, boxes) for r in sound_records(config, captions=False) if (boxes := boxes_of(r, known, fit))]
         self.records = [record for record, _ in found]
         if not self.records:
             return
@@ -185,18 +189,27 @@ def area(overlap: Float[np.ndarray, " N"]) -> float:
     return float(np.trapezoid([np.mean(overlap >= t) for t in THRESHOLDS], THRESHOLDS))
 
 
-def boxes_of(record: Record, known: dict[str, list[Box]]) -> list[Box]:
-    """Where what is heard of a record lies: by its truth, or by its id or the name of its file in a list of boxes."""
+def boxes_of(record: Record, known: dict[str, list[Box]], fit: str = "stretch") -> list[Box]:
+    """Where what is heard of a record lies: by its truth, or by its id or the name of its file in a list of boxes.
+
+    Boxes of a list are of the whole frame; ``fit`` tells what square was made of it (`data.images.decode`).
+    """
     if isinstance(record.truth, playroom.Scene):
         if record.truth.sounding is None:
             return []
         y0, x0, y1, x1 = (edge / record.truth.image_size for edge in record.truth.toys[record.truth.sounding].box)
         return [(y0, x0, y1, x1)]
-    return known.get(record.id) or known.get(Path(record.id.split("#")[0]).stem, [])
+    found = known.get(record.id) or known.get(Path(record.id.split("#")[0]).stem, [])
+    if record.frame is None:
+        return found
+    fitted = (squared(Region(box, ""), record.frame, fit) for box in found)
+    return [region.box for region in fitted if region]
 
 
 def read_boxes(path: Path) -> dict[str, list[Box]]:
     """A list in the form of VGG-SS: JSON, also gzipped, of {"file", "bbox": [[x0, y0, x1, y1], ...]}, fractions.
+
+    Boxes are cut to the frame; those of which nothing is left, as the published list has some, are none.
 
     Raises:
       UserError: it cannot be read, or is of another form.
@@ -204,9 +217,15 @@ def read_boxes(path: Path) -> dict[str, list[Box]]:
     try:
         data = path.read_bytes()
         rows = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
-        return {row["file"]: [(y0, x0, y1, x1) for x0, y0, x1, y1 in row["bbox"]] for row in rows}
+        found = {row["file"]: [_within(*map(float, box)) for box in row["bbox"]] for row in rows}
+        return {name: [box for box in boxes if box[0] < box[2] and box[1] < box[3]] for name, boxes in found.items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"config.evaluation.boxes={path} cannot be read ({error!r}): give a JSON list of "
             '{"file": NAME, "bbox": [[x0, y0, x1, y1]]}, as VGG-SS has it'
         ) from error
+
+
+def _within(x0: float, y0: float, x1: float, y1: float) -> Box:
+    """The part of a box that lies in the frame."""
+    return min(max(y0, 0.0), 1.0), min(max(x0, 0.0), 1.0), min(max(y1, 0.0), 1.0), min(max(x1, 0.0), 1.0)

@@ -59,29 +59,38 @@ class Evaluation:
         names = tuple(only) or config.evaluation.names
         makers = [EVALUATORS[name] for name in names]
         self._config, self._mesh, self._directory = config, mesh, workdir / "eval"
-        self._makers = makers if config.data.source != "none" else []
+        self._makers = [make for make in makers if config.stream(make.stream).source != "none"]
         self._evaluators: list[Evaluator] | None = None
         self.records: list[Record] = []
+        self._names: dict[str, str] = {}  # of the data, by stream
         self._complete = not only
         self._suffix = f".{name}" if name else ""
 
     def open(self) -> None:
         """Reads the held-out records, so that what is wrong with them is known before a run spends time."""
-        if self._makers and not self.records:
-            source = open_source(self._config, self._config.data, "val")
-            self.records, unreadable = first_records(source, self._config.evaluation.samples)
-            if not self.records:
-                raise UserError(
-                    f"no record of the validation split of {source.name} can be read ({named(unreadable)}): repair or "
-                    "remove these files, or hold out others with config.data.validation_fraction"
-                )
-            check_apart(self._config, self.records)
-            for make in self._makers:
-                make.check(self._config)
-            if unreadable and jax.process_index() == 0:
-                count = len(unreadable)
-                print(f"{count} unreadable of {source.name}, held out, not evaluated: {named(unreadable)}", flush=True)
-            self._name = self._config.data.name or source.name
+        if self._names:
+            return
+        for make in self._makers:
+            make.check(self._config)
+        for stream in {make.stream for make in self._makers}:
+            options = self._config.stream(stream)
+            source = open_source(self._config, options, "val")
+            self._names[stream] = options.name or source.name
+            if stream == "image_text":
+                self.records = self._held_out(source)
+
+    def _held_out(self, source: Source) -> list[Record]:
+        records, unreadable = first_records(source, self._config.evaluation.samples)
+        if not records:
+            raise UserError(
+                f"no record of the validation split of {source.name} can be read ({named(unreadable)}): repair or "
+                "remove these files, or hold out others with config.data.validation_fraction"
+            )
+        check_apart(self._config, records)
+        if unreadable and jax.process_index() == 0:
+            count = len(unreadable)
+            print(f"{count} unreadable of {source.name}, held out, not evaluated: {named(unreadable)}", flush=True)
+        return records
 
     def _prepare(self) -> list[Evaluator]:
         """Items and compiled functions, made when they are first needed."""
@@ -100,7 +109,7 @@ class Evaluation:
         examples: dict[str, dict[str, Any]] = {}
         for evaluator in evaluators:
             report = evaluator(params)
-            scores |= {f"{self._name}/{key}": value for key, value in report.scores.items()}
+            scores |= {f"{self._names[evaluator.stream]}/{key}": value for key, value in report.scores.items()}
             for id, shown in report.examples.items():
                 examples.setdefault(id, {}).update(shown)
         if jax.process_index() == 0:
@@ -116,7 +125,7 @@ class Evaluation:
         wanted = self._config.evaluation.best
         if not wanted or not scores:
             return {}
-        for name in (wanted, f"{self._name}/{wanted}"):
+        for name in (wanted, *(f"{data}/{wanted}" for data in self._names.values())):
             if name in scores:
                 return {wanted: float(scores[name])}
         raise UserError(f"config.evaluation.best={wanted!r} is no score of this run: {suggest(wanted, scores)}")

@@ -26,6 +26,8 @@ class SoundEvaluator(Evaluator):
     same picture or the same text answer for each other, such as several sounds of one class.
     """
 
+    stream = "frame_audio"
+
     def __init__(self, config, mesh, records):
         super().__init__(config, mesh, records)
         self.records = sound_records(config)
@@ -130,7 +132,9 @@ def sound_records(config: Config, captions: bool = True) -> list[Record]:
     """
     if not config.model.audio.embedder or config.frame_audio.source == "none":
         return []
-    options = dataclasses.replace(config.frame_audio, captions=1) if captions else config.frame_audio
+    options = config.frame_audio
+    if captions:  # in the languages that the run has learned from the other stream
+        options = dataclasses.replace(options, captions=1, languages=options.languages or config.data.languages)
     source = open_source(config, options, "val")
     found = source.read(range(min(len(source), config.evaluation.samples)))
     return [r for r in found if isinstance(r, Record) and r.audio is not None and r.image is not None]

@@ -256,6 +256,8 @@ def sound(path: str, picture: str, size: int) -> Media:
       Exception: whatever the decoders raise at what is broken.
     """
     audio = heard(path)
+    if not audio.any():
+        raise Unpaired("audio: silent")
     try:
         pixels = images.whole(Path(picture).read_bytes(), size)
     except ValueError as error:
@@ -279,8 +281,6 @@ def heard(file: str | IO[bytes]) -> np.ndarray:
     audio = track.finish()
     if track.first is None:
         raise Unpaired("audio: missing")
-    if not audio.any():
-        raise Unpaired("audio: silent")
     return audio
 
 

@@ -59,6 +59,6 @@ def mel_filters(bands: int, bins: int, rate: int = RATE) -> np.ndarray:
 def log_mel(x: Float[Array, "B T"], window: int, hop: int, bands: int) -> Float[Array, "B F M"]:
     """Logarithm of the power in each mel band of each frame, scaled to about -1 (silence) to 1."""
     power = jnp.square(jnp.abs(stft(x, window, hop)))
-    mel = power @ mel_filters(bands, window // 2 + 1)
+    mel = jnp.matmul(power, mel_filters(bands, window // 2 + 1), precision="highest")  # of few operations
     floor = np.log(FLOOR)
     return (jnp.log(mel + FLOOR) - floor / 2) / (-floor / 2)
