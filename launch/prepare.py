@@ -55,6 +55,7 @@ flags.DEFINE_integer("size", None, "most pixels of the shorter side of a frame, 
 flags.DEFINE_integer("pictures", None, "side in pixels of the pictures that crops are cut from")
 flags.DEFINE_string("sheet", None, "picture to write of a library")
 flags.DEFINE_string("captions", None, 'file of JSON lines {"file": name, "text": captions}')
+flags.DEFINE_bool("keep_silent", None, "keep videos without sound, and equal ones, for a list that is searched")
 flags.DEFINE_bool("spoken", None, "take the spoken descriptions of stamps too")
 
 

@@ -370,6 +370,7 @@ class EvaluationConfig:
       beams: texts that are kept while a caption is searched for; 1 writes the likeliest byte after byte.
       templates: texts that stand for a label, which is put in the place of {}; empty takes those of the data.
       boxes: file with where in pictures what is heard lies, in the form of VGG-SS; the playroom knows it.
+      audio_share: part of sound in the vectors of videos that are searched, from 0 to 1; 0 takes their frames alone.
       hard_negatives: files of true and false texts of held-out pictures, in the form of SugarCrepe.
       examples: examples of right and of wrong answers that the report shows.
     """
@@ -383,6 +384,7 @@ class EvaluationConfig:
     beams: int = 1
     templates: tuple[str, ...] = ()
     boxes: str = ""
+    audio_share: float = 0.0
     hard_negatives: tuple[str, ...] = ()
     examples: int = 10
 

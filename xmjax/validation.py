@@ -70,6 +70,8 @@ def validate(config: Config) -> None:
     whole = all("{}" in template for template in config.evaluation.templates)
     check(whole, "evaluation.templates", config.evaluation.templates,
           "write {} where the label stands, such as 'a photo of a {}'")  # fmt: skip
+    part = config.evaluation.audio_share
+    check(0 <= part <= 1, "evaluation.audio_share", part, "must be a share, from 0 to 1")
     best, every = config.evaluation.best, config.evaluation.every
     check(not best or every >= 1, "evaluation.best", best, "nothing is compared; set config.evaluation.every too")
     check(model.width % model.heads == 0, "model.heads", model.heads, f"must divide model.width={model.width}")

@@ -11,9 +11,12 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from tests.media.conftest import steady, tone, write_video
+from xmjax import sharding
 from xmjax.data.clips import Clips
 from xmjax.data.image_files import falls_in_val
 from xmjax.errors import UserError
+from xmjax.evaluation import EVALUATORS
+from xmjax.evaluation.videos import file_of, mean_by
 from xmjax.media import build, commands
 
 RATE = Fraction(5)
@@ -212,3 +215,44 @@ def test_the_missing_extra_is_named(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(build, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'needs the package av: pip install -e "\.\[media\]"'):
         commands.videos(str(folder), str(tmp_path / "set"))
+
+
+def test_a_list_that_is_searched_stays_whole(folder, tmp_path, make_sound_config):
+    texts = [{"file": name, "text": f"a film {i}"} for i, name in enumerate(("a.mkv", "mute.mkv", "sub/twin.mkv"))]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in texts))
+    root = tmp_path / "set"
+    chosen = {"captions": str(tmp_path / "texts.jsonl"), "workers": 1, "validation_fraction": 1.0, "keep_silent": True}
+    commands.videos(str(folder), str(root), **chosen)
+    found = {line["file"]: line for line in lines(root / "files.jsonl")}
+    assert [name for name, line in found.items() if line["state"] == "kept"] == [
+        "a.mkv", "mute.mkv", "sub/long.mkv", "sub/twin.mkv"
+    ]  # fmt: skip
+    assert found["sub/long.mkv"]["records"] == 3 and found["broken.mp4"]["state"] == "broken"
+    mute = next(r for r in Clips(str(root), split="val", samples=800).read(range(6)) if r.id.startswith("mute"))
+    assert len(mute.audio) == 800 and not mute.audio.any()
+
+    config = make_sound_config({
+        "frame_audio.source": "clips", "frame_audio.root": str(root), "frame_audio.sound": False,
+        "evaluation.audio_share": 0.25, "evaluation.samples": 99, "evaluation.batch_size": 8,
+    })  # fmt: skip
+    evaluator = EVALUATORS["videos"](config, sharding.make_mesh(config.mesh), [])
+    assert evaluator.files == ["a.mkv", "mute.mkv", "sub/twin.mkv"]  # the others have no text
+    # Vectors are planted: every text is nearest to its own video's frames, and to another's sound.
+    names = [file_of(record.id) for record in evaluator.records]
+    own = np.eye(3, dtype=np.float32)[[evaluator.files.index(name) for name in names]]
+    evaluator.read = lambda params, text: np.eye(3, dtype=np.float32)
+    evaluator.show = lambda params, image, audio: [own, np.roll(own, 1, 1)]
+    scores = evaluator(None).scores
+    assert scores["retrieval/text_to_video/R@1"] == scores["retrieval/text_to_video+audio/R@1"] == 1
+    assert scores["retrieval/text_to_video/R@1/random"] == pytest.approx(1 / 3)
+    assert scores["retrieval/text_to_video/n"] == 3
+    evaluator.audio_share = 0.75
+    assert evaluator(None).scores["retrieval/text_to_video+audio/R@1"] == 0
+
+
+def test_pieces_of_a_video_are_one_item():
+    assert [file_of(name) for name in ("a@b.mp4@20", "a.mp4@0", "rain#ko", "at@home")] == [
+        "a@b.mp4", "a.mp4", "rain#ko", "at@home"
+    ]  # fmt: skip
+    rows = mean_by(np.array([[3.0, 0], [0, 4], [0, 2]], np.float32), np.array([0, 0, 1]), 2)
+    np.testing.assert_allclose(rows, [[0.6, 0.8], [0, 1]])

@@ -21,6 +21,7 @@ from xmjax.evaluation.sense import SenseEvaluator
 from xmjax.evaluation.sound import SoundEvaluator
 from xmjax.evaluation.subsets import SubsetsEvaluator
 from xmjax.evaluation.tags import TagsEvaluator
+from xmjax.evaluation.videos import VideosEvaluator
 from xmjax.evaluation.zero_shot import ZeroShotEvaluator
 
 __all__ = [
@@ -49,5 +50,6 @@ __all__ = [
     "SoundEvaluator",
     "SubsetsEvaluator",
     "TagsEvaluator",
+    "VideosEvaluator",
     "ZeroShotEvaluator",
 ]

@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 
-from xmjax.config import Config
+from xmjax.config import Config, DataConfig
 from xmjax.data import playroom
 from xmjax.data.arrays import audio_bytes, image_bytes, text_ids
 from xmjax.data.source import Record
@@ -132,12 +132,15 @@ def sound_records(config: Config, captions: bool = True) -> list[Record]:
     """
     if not config.model.audio.embedder or config.frame_audio.source == "none":
         return []
-    options = config.frame_audio
-    if captions:  # in the languages that the run has learned from the other stream
-        options = dataclasses.replace(options, captions=1, languages=options.languages or config.data.languages)
-    source = open_source(config, options, "val")
+    source = open_source(config, captioned(config) if captions else config.frame_audio, "val")
     found = source.read(range(min(len(source), config.evaluation.samples)))
     return [r for r in found if isinstance(r, Record) and r.audio is not None and r.image is not None]
+
+
+def captioned(config: Config) -> DataConfig:
+    """Options of frames with sound that have captions, in the languages that the run learns of the other stream."""
+    options = config.frame_audio
+    return dataclasses.replace(options, captions=1, languages=options.languages or config.data.languages)
 
 
 def _looks(toy: playroom.Toy) -> str:

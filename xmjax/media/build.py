@@ -89,6 +89,7 @@ class Options:
       timeout: most seconds that decoding a file may take.
       size: most pixels of the shorter side of a frame.
       segment: seconds of a record of a video.
+      keep_silent: keep videos and pieces without sound, and equal videos: a list that is searched stays whole.
     """
 
     command: str
@@ -98,6 +99,7 @@ class Options:
     timeout: float = 120
     size: int = 256
     segment: int = 10
+    keep_silent: bool = False
 
 
 def build(items: Sequence[Item], output: str, options: Options) -> None:
@@ -219,11 +221,18 @@ def _state(path: str) -> list[int]:
 
 def _identity(items: Sequence[Item], held_out: frozenset[str], options: Options) -> str:
     """A hash of all that the data set is made of."""
-    digest = hashlib.blake2b(json.dumps([VERSION, options.size, options.segment]).encode(), digest_size=16)
+    digest = hashlib.blake2b(
+        json.dumps([VERSION, options.size, options.segment, *_silent(options)]).encode(), digest_size=16
+    )
     for item in items:
         known = [item.id, item.id in held_out, item.captions, _state(item.path), _state(item.picture)]
         digest.update(json.dumps(known).encode())
     return digest.hexdigest()
+
+
+def _silent(options: Options) -> list[str]:
+    """What a set that keeps videos without sound adds to its identity; nothing to that of others."""
+    return ["keep_silent"] if options.keep_silent else []
 
 
 def _decoded(items: Sequence[Item], parts: Path, options: Options) -> dict[str, dict[str, Any]]:
@@ -231,14 +240,23 @@ def _decoded(items: Sequence[Item], parts: Path, options: Options) -> dict[str, 
     outcomes: dict[str, dict[str, Any]] = {}
     jobs = []
     for item in items:
-        known = [VERSION, options.size, item.id, _state(item.path), _state(item.picture)]
+        known = [VERSION, options.size, item.id, _state(item.path), _state(item.picture), *_silent(options)]
         part = parts / hashlib.blake2b(json.dumps(known).encode(), digest_size=16).hexdigest()
         before = next(iter(files.read_lines(part.with_suffix(".json"))), None)
         if before is not None and before.get("timeout", options.timeout) == options.timeout:
             outcomes[item.id] = before
             continue
         path, picture = (os.path.abspath(p) if p else "" for p in (item.path, item.picture))
-        jobs.append({"id": item.id, "path": path, "picture": picture, "part": f"{part}.npz", "size": options.size})
+        jobs.append(
+            {
+                "id": item.id,
+                "path": path,
+                "picture": picture,
+                "part": f"{part}.npz",
+                "size": options.size,
+                "keep_silent": options.keep_silent,
+            }
+        )
     if outcomes:
         print(f"{len(outcomes)} of {len(items)} files were decoded before", flush=True)
     began = time.monotonic()
@@ -277,7 +295,7 @@ def _written(
         lines.append(line)
         if outcome["state"] != "kept":
             continue
-        if not item.picture and first.setdefault(outcome["sha256"], item.id) != item.id:
+        if not item.picture and not options.keep_silent and first.setdefault(outcome["sha256"], item.id) != item.id:
             # On both sides of the split it would be trained on and scored.
             line |= {"state": "dropped", "reason": "duplicate", "same_as": first[outcome["sha256"]]}
             continue
@@ -316,6 +334,6 @@ def _records(item: Item, part: Path, options: Options) -> tuple[list[dict[str, A
             "audio_start": clip.start,
         }
         for clip in clips
-        if clip.audio.any()
+        if clip.audio.any() or options.keep_silent
     ]
     return records, len(clips) - len(records)

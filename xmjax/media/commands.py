@@ -31,6 +31,7 @@ def videos(
     segment: int = 10,
     size: int = 256,
     captions: str = "",
+    keep_silent: bool = False,
 ) -> None:
     """Makes a data set of videos: the frame shown in the middle of every second, and the sound.
 
@@ -44,6 +45,7 @@ def videos(
       segment: seconds of a record.
       size: most pixels of the shorter side of a frame.
       captions: JSON lines {"file": name, "text": captions}.
+      keep_silent: keep what has no sound, and equal videos, as a list that is searched needs.
 
     Raises:
       UserError: a file cannot be read, an option cannot work, or see `build`.
@@ -52,7 +54,8 @@ def videos(
     items = [Item(_name(file), path) for file, path in _videos(input)]
     if captions:
         _caption(items, captions)
-    build(items, output, Options(command, held_out, validation_fraction, workers, timeout, size, segment))
+    options = Options(command, held_out, validation_fraction, workers, timeout, size, segment, keep_silent)
+    build(items, output, options)
 
 
 @COMMANDS.register("sounds")
@@ -131,7 +134,8 @@ def stamps(
 
 def _command(name: str, arguments: dict[str, Any]) -> str:
     """The command line, as the card shows it."""
-    return " ".join(["python launch/prepare.py", name, *(f"--{k}={v}" for k, v in arguments.items() if v != "")])
+    given = {key: value for key, value in arguments.items() if value != "" and value is not False}
+    return " ".join(["python launch/prepare.py", name, *(f"--{key}={value}" for key, value in given.items())])
 
 
 def _videos(input: str) -> Iterator[tuple[str, str]]:

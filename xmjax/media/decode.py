@@ -208,15 +208,16 @@ class Track:
         self._parts.append(np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16))
 
 
-def video(path: str, size: int) -> Media:
+def video(path: str, size: int, keep_silent: bool = False) -> Media:
     """Frames of the first video track, one a second, and the first track of sound.
 
     Args:
       path: of the file.
       size: most pixels of the shorter side of a frame.
+      keep_silent: whether one without sound is a video all the same.
 
     Raises:
-      Unpaired: it has no picture or no sound.
+      Unpaired: it has no picture, or no sound.
       Exception: whatever the decoders raise at what is broken.
     """
     with _opened(path) as container:
@@ -239,12 +240,12 @@ def video(path: str, size: int) -> Media:
         raise Unpaired("no video")
     picker.finish()
     audio = track.finish()
-    if track.first is None:
+    if not keep_silent and track.first is None:
         raise Unpaired("audio: missing")
-    if not audio.any():
+    if not keep_silent and not audio.any():
         raise Unpaired("audio: silent")
     times = np.array([float(time) for time in picker.times])
-    start = round((track.first - picker.first) * RATE)
+    start = 0 if track.first is None else round((track.first - picker.first) * RATE)
     return Media(picker.frames, times, audio, start, float(picker.end), picker.still and len(times) > 1)
 
 
@@ -374,7 +375,7 @@ def outcome(job: dict[str, Any]) -> dict[str, Any]:
             found["picture_sha256"] = digest(job["picture"])
             media = sound(job["path"], job["picture"], job["size"])
         else:
-            media = video(job["path"], job["size"])
+            media = video(job["path"], job["size"], job.get("keep_silent", False))
     except Unpaired as error:
         return found | {"state": "dropped", "reason": str(error)}
     except MemoryError:
