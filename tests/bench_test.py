@@ -155,3 +155,9 @@ def test_a_real_benchmark(tmp_path):
             assert 0 < seconds["min"] <= seconds["median"] <= seconds["max"]
             assert found[kind]["examples_per_second"] == pytest.approx(16 / seconds["median"])
         assert found["loader_ratio"]["median"] > 0
+
+
+def test_spectrograms_are_timed_both_ways(make_sound_config):
+    times = measure.mel_times(make_sound_config({}), 2, 1)
+    assert set(times) == {"device_seconds", "host_seconds", "factor"}
+    assert all(0 < spread["min"] <= spread["median"] <= spread["max"] for spread in times.values())

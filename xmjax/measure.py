@@ -18,13 +18,14 @@ from xmjax.config import Config, DataConfig
 from xmjax.data.pipeline import Batch, Batches, open_streams
 from xmjax.data.source import Caption, Record, Source
 from xmjax.data.sources import SOURCES
+from xmjax.models.embedders import spectrogram
 from xmjax.objectives import features, make
 from xmjax.training.step import abstract_state, jit_init, jit_update
 from xmjax.training.throughput import Throughput
 
-MEASURES = ("compile", "random_data_step", "real_loader_step", "loader_only")
+MEASURES = ("compile", "random_data_step", "real_loader_step", "loader_only", "mel")
 """Seconds to compile; the step on one batch of random data that stays on the device; the step with its batches from the
-loader; the loader alone."""
+loader; the loader alone; the spectrograms of a batch of sounds, of a model that hears them."""
 
 
 def measure(config: Config, kinds: Sequence[str], repeats: int, steps: int) -> dict[str, Any]:
@@ -38,7 +39,8 @@ def measure(config: Config, kinds: Sequence[str], repeats: int, steps: int) -> d
 
     Returns:
       "compile_seconds", "memory", and for each of the other measures median, least and greatest of its repeats;
-      "loader_ratio" is the step with the loader over the step on random data, in the same repeat.
+      "loader_ratio" is the step with the loader over the step on random data, in the same repeat; "mel" is as of
+      `mel_times`.
     """
     prefetch = max(config.data.prefetch, config.frame_audio.prefetch)
     config = dataclasses.replace(config, steps=max(config.steps, prefetch + 1 + steps))
@@ -98,7 +100,38 @@ def measure(config: Config, kinds: Sequence[str], repeats: int, steps: int) -> d
     if {"random_data_step", "real_loader_step"} <= times.keys():
         pairs = zip(times["random_data_step"], times["real_loader_step"], strict=True)
         result["loader_ratio"] = _spread([real / step for step, real in pairs])
+    if "mel" in kinds and config.model.audio.embedder in ("mel", "resnet18"):
+        result["mel"] = mel_times(config, repeats, steps)
     return result | {"memory": memory | _device_memory()}
+
+
+def mel_times(config: Config, repeats: int, steps: int) -> dict[str, dict[str, float]]:
+    """Seconds until the log-mel spectrograms of a batch of sounds are on the device, two ways, and the factor between them.
+
+    "device_seconds": the bytes of the sounds are sent, and the device makes spectrograms of them, as in training;
+    "host_seconds": JAX makes them on the host's CPU, and they are sent. Each way is compiled before.
+    """
+    options = config.model.audio
+    pcm = np.random.default_rng(0).integers(0, 256, (config.batch_size, 2 * options.samples), np.uint8)
+    device, host = jax.local_devices()[0], jax.local_devices(backend="cpu")[0]
+    spectrograms = jax.jit(lambda pcm: spectrogram(pcm, options))
+
+    def on_device() -> Any:
+        return spectrograms(jax.device_put(pcm, device))
+
+    def on_host() -> Any:
+        return jax.device_put(np.asarray(spectrograms(jax.device_put(pcm, host))), device)
+
+    ways = {"device_seconds": on_device, "host_seconds": on_host}
+    for way in ways.values():
+        jax.block_until_ready(way())
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            times[name].append(_seconds(lambda way=way: jax.block_until_ready([way() for _ in range(steps)])) / steps)
+    pairs = zip(*times.values(), strict=True)
+    factor = {"factor": _spread([on_host / on_device for on_device, on_host in pairs])}
+    return {name: _spread(seconds) for name, seconds in times.items()} | factor
 
 
 class _Elapsed:

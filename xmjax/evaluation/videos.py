@@ -15,7 +15,7 @@ MOMENTS = 3
 
 @EVALUATORS.register("videos")
 class VideosEvaluator(Evaluator):
-    """Recall and median rank of videos for texts, "retrieval/text_to_video": an item a file, asked for by its first text.
+    """Recall and median rank of videos for texts, "retrieval/text_to_video": one item a file, asked by its first text.
 
     A video's vector is the mean over frames, at `MOMENTS` of each of its pieces. "retrieval/text_to_video+audio" mixes
     `evaluation.audio_share` of its sound in; that share is to be chosen on other data, such as the run's own

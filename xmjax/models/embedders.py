@@ -392,7 +392,7 @@ def _sound_example(config: ModelConfig) -> UInt8[Array, "1 N"]:
     return jnp.zeros((1, 2 * config.audio.samples), jnp.uint8)
 
 
-def _spectrogram(pcm: UInt8[Array, "B N"], options: AudioConfig) -> Float[Array, "B T F"]:
+def spectrogram(pcm: UInt8[Array, "B N"], options: AudioConfig) -> Float[Array, "B T F"]:
     """Log-mel of the frames that become tokens."""
     return sound.log_mel(sound.samples(pcm), options.window, options.hop, options.bands)[:, : options.frames]
 
@@ -423,7 +423,7 @@ class MelAudio(nn.Module):
     @nn.compact
     def __call__(self, audio: UInt8[Array, "B N"]) -> Tokens:
         c, width = self.config.audio, self.config.width
-        mel = _spectrogram(audio, c).astype(self.dtype)
+        mel = spectrogram(audio, c).astype(self.dtype)
         x = rearrange(mel, "b (t p) (f q) -> b (t f) (p q)", p=c.patch, q=c.patch)
         x = linear(x, self.param("kernel", normal(x.shape[-1] ** -0.5), (x.shape[-1], width)))
         x = x + self.param("position", lambda key, shape: sincos(*shape), (x.shape[1], width))
@@ -482,7 +482,7 @@ class ResNetAudio(nn.Module):
     @nn.compact
     def __call__(self, audio: UInt8[Array, "B N"]) -> Tokens:
         c, width = self.config.audio, self.config.width
-        mel = _spectrogram(audio, c).astype(self.dtype)
+        mel = spectrogram(audio, c).astype(self.dtype)
         x = _cells(self, rearrange(mel, "b t f -> b f t 1"), c, width)
         x = rearrange(x, "b f t d -> b (t f) d")
         return _sounding(x, audio, self.param("silence", normal(1.0), (width,)), self.config)
