@@ -106,7 +106,7 @@ def measure(config: Config, kinds: Sequence[str], repeats: int, steps: int) -> d
 
 
 def mel_times(config: Config, repeats: int, steps: int) -> dict[str, dict[str, float]]:
-    """Seconds until the log-mel spectrograms of a batch of sounds are on the device, two ways, and the factor between them.
+    """Seconds until the spectrograms of a batch of sounds are on the device, two ways, and the factor between them.
 
     "device_seconds": the bytes of the sounds are sent, and the device makes spectrograms of them, as in training;
     "host_seconds": JAX makes them on the host's CPU, and they are sent. Each way is compiled before.

@@ -1,4 +1,4 @@
-"""Pictures with sounds: the byte-level system, the networks of the image-bridged model, and spectrograms by themselves.
+"""Pictures with sounds: the byte-level system, the networks of the image-bridged model, and spectrograms alone.
 
     python launch/bench.py --config=configs/bench/sound.py          two CPU cores, ten minutes by estimate
     python launch/bench.py --config=configs/bench/sound.py:gpu      one GPU of 80 GB or more, ten minutes by estimate
