@@ -19,7 +19,7 @@ from xmjax.data.playroom import Playroom
 from xmjax.data.regions import boxes_array, groups, kept, label_ids, masked_group, overlaps
 from xmjax.data.source import Caption, Region, Word
 from xmjax.errors import UserError
-from xmjax.evaluation.labels import masked_objects
+from xmjax.evaluation.labels import expected, masked_objects
 from xmjax.evaluation.match import encoded, matched, pair_scores, reranked
 from xmjax.model_api import Model
 from xmjax.models.passes import Passes
@@ -414,3 +414,16 @@ def test_one_object_or_character_may_be_masked_alone(config, make_config):
         assert len(written) == 1
     with pytest.raises(UserError, match="choose word or character"):
         make(make_config({"model.regions.count": 4, "objectives": {"regions": options("regions", unit="byte")}}))
+
+
+def test_objects_that_no_text_speaks_of_count_nothing(config, model):
+    """What is expected of a picture is measured from what its boxes alone make expected."""
+    records = Playroom("val").read(range(2))
+    boxes = jnp.asarray(np.stack([boxes_array(r.regions, 4) for r in records]))
+    there = np.asarray(boxes)[..., 2] > 0
+    labels = jnp.asarray(np.stack([label_ids(r.regions, t, 15) for r, t in zip(records, there, strict=True)]))
+    text = jnp.asarray(np.stack([text_ids(r.captions[0].text, config.model.text.max_bytes) for r in records]))
+    asked, blind = expected(model, (boxes, labels), text), expected(model, (boxes, labels), None)
+    assert np.isfinite(asked).all() and (np.asarray(blind) > 0).all() and np.abs(asked - blind).min() > 1e-4
+    nothing = jnp.full_like(labels, vocab.PAD)
+    assert not np.any(expected(model, (boxes, nothing), text)) and not np.any(expected(model, (boxes, nothing), None))

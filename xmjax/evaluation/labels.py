@@ -82,9 +82,10 @@ def told(caption: Caption, record: Record) -> list[int]:
 class LabelsEvaluator(Evaluator):
     """Label accuracy of masked objects among all labels, and recall of pictures by the labels a text makes expect.
 
-    For retrieval all objects of every picture are masked, and their labels, as they come with the boxes, are scored
-    given the text and the boxes (EP 3 889 830, paragraph 71). "objects/words" is what `fill` asks, of a masked word of
-    a caption that is read with the objects in the place of the picture.
+    For retrieval all objects of every picture are masked, and their labels, as they come with the boxes, are scored: by
+    how many nats likelier the text makes them than the boxes alone (EP 3 889 830, paragraph 71), so that objects that
+    no text speaks of count nothing. "objects/words" is what `fill` asks, of a masked word of a caption that is read
+    with the objects in the place of the picture.
     """
 
     def __init__(self, config, mesh, records):
@@ -139,6 +140,7 @@ class LabelsEvaluator(Evaluator):
         texts = np.stack([text_ids(query(r, i).text, length) for i, r in enumerate(shown)])
         self.gallery, self.queries = (boxes, labels), texts
         self.score = batched(config, self.mesh, expected, PAIRS * config.evaluation.batch_size)
+        self.guess = self.compiled(lambda model, *gallery: expected(model, gallery, None))
 
     def __call__(self, params):
         if not self.items:
@@ -158,7 +160,10 @@ class LabelsEvaluator(Evaluator):
             "objects/n": len(self.items),
         }
         scores |= self._words(params)
-        found = [pair_scores(self.score, params, self.gallery, self.queries, pool) for pool in self.pools]
+        unasked = self.guess(params, *self.gallery)  # how likely the objects of each picture are without any text
+        found = [
+            unasked[pool] - pair_scores(self.score, params, self.gallery, self.queries, pool) for pool in self.pools
+        ]
         scores |= both_ways(found, "objects") | both_ways([np.zeros_like(m) for m in found], "objects", "/random")
         return Report(scores | {f"objects/{way}/n": sum(map(len, found)) for way in WAYS})
 
@@ -195,13 +200,19 @@ def score_words(model: Any, image: Array, boxes: Array, absent: Array, masked: A
     return score_masked(model, {"image": encoded_image(model, image, boxes)}, masked, sequences, {"image": absent})
 
 
-def expected(model: Any, gallery: tuple[Array, Array], text: Array) -> Array:
-    """Minus the nats a byte of the labels of each row's picture, given its boxes and the text alone [B]."""
+def expected(model: Any, gallery: tuple[Array, Array], text: Array | None) -> Array:
+    """Nats of the labels of each row's picture [B], all of its objects being masked, given its boxes and a text alone.
+
+    ``text`` None: given its boxes alone.
+    """
     boxes, labels = gallery
-    side = model.config.image.size
+    rows = len(boxes)
+    side, length = model.config.image.size, model.config.text.max_bytes
     grey = model.encode("image", jnp.zeros((1, side, side, 3), jnp.uint8))
-    tokens = Tokens(*(jnp.broadcast_to(x, (len(boxes), *x.shape[1:])) for x in grey))
+    tokens = Tokens(*(jnp.broadcast_to(x, (rows, *x.shape[1:])) for x in grey))
     objects = model.grounded(tokens, boxes, jnp.ones(boxes.shape[:2], bool))
-    fused = model.fuse({"image": objects, "text": model.encode("text", text)})
-    nats, count = label_nats(model, fused["image"].vectors, labels)
-    return -jnp.sum(nats, 1) / jnp.maximum(1, jnp.sum(count, 1))
+    absent = jnp.full(rows, text is None)
+    told = model.encode("text", jnp.full((rows, length), vocab.PAD, jnp.uint16) if text is None else text)
+    fused = model.fuse({"image": objects, "text": told}, {"text": absent})
+    nats, _ = label_nats(model, fused["image"].vectors, labels)
+    return jnp.sum(nats, 1)
