@@ -23,6 +23,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config = start(arg)
     config.name = run_name("semantic", arg)
     config.model.matching, config.model.unmasking, config.model.regions.count = True, True, 4
+    config.model.matching_product = True  # without it a match knew less than the towers (docs/log.md)
     config.model.text.max_bytes += 16  # room for a caption's prompt before it
     # Boxes are told apart by tokens of 4 px or finer.
     image = config.model.image
@@ -30,7 +31,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.objectives = ConfigDict({n: options(n) for n in ("contrast", "match", "regions", "mask_predict")})
     config.evaluation.names = ("retrieval", "match", "objects", "mask_predict")
     if size in ("tiny", "small"):
-        weigh(config, contrast=0.1, match=0.5, regions=2.0, mask_predict=4.0)
+        weigh(config, contrast=0.1, match=2.0, regions=2.0, mask_predict=2.0)
     if (size, smoke) == ("tiny", False):
-        image.unimodal_layers, config.model.fusion_layers, config.steps = 1, 2, 2400
+        image.unimodal_layers, config.model.fusion_layers, config.steps = 1, 2, 1600
     return config
