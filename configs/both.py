@@ -1,9 +1,9 @@
 """The base run with sounds: fill, contrast and captions of one stream, pictures with sounds of another.
 
-    python launch/pretrain.py --config=configs/both.py:size=small    two CPU cores, an hour by estimate
+    python launch/pretrain.py --config=configs/both.py:size=small    two CPU cores, within an hour
     python launch/pretrain.py --config=configs/both.py:smoke         two CPU cores, under a minute, learns nothing
 
-The base run is left as it is, for it takes most of its ten minutes. No run of this one has gone to its end yet.
+The base run is left as it is, for it takes most of its ten minutes.
 """
 
 from ml_collections import ConfigDict
@@ -23,6 +23,6 @@ def get_config(arg: str = "") -> ConfigDict:
     if not base.parse(arg)[1]:
         config.evaluation.samples = 1000  # sounds are found among all of them
     if base.parse(arg) == ("small", False):
-        config.steps = 2300  # an hour if a step takes longer by a third than without sounds, which is an estimate
+        config.steps = 2100  # 1.3 s a step on slow cores (docs/log.md)
         base.weigh(config, sound=0.2)
     return config

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-BASELINES = ("chance", "random", "most_frequent", "unigram", "towers")
+BASELINES = ("chance", "random", "most_frequent", "unigram", "towers", "image_alone", "audio_alone")
 """Last parts of a score's name that stand for what needs no learning, in the order of a table's columns."""
 
 _REFERENCES = (*BASELINES, "oracle", "n")
