@@ -114,7 +114,8 @@ def test_a_repeated_pair_is_not_pushed_apart():
 
 def test_false_negatives_are_counted(make_config, tiny_params, tiny_batch):
     images = tiny_batch["image_text"]["image"][:4]
-    batch = jax.tree.map(jnp.asarray, {**contrast_batch(), "image": images})
+    text = np.zeros((4, 2, tiny_batch["image_text"]["text"].shape[-1]), np.uint16)
+    batch = jax.tree.map(jnp.asarray, {**contrast_batch(), "image": images, "text": text})
     for chosen in ({}, {"loss": "sigmoid"}, {"loss": "ranking", "margin": 0.2}, {"chunk": 2}):
         config = make_config({"objectives": {"contrast": options("contrast", **chosen)}})
         passes = Passes(make_model(config).bind({"params": tiny_params}), batch)
