@@ -20,6 +20,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.objectives = ConfigDict({n: config.objectives[n].to_dict() for n in ("contrast", "sound")})
     config.evaluation.names = ("retrieval", "sound")
     if (size, smoke) == ("tiny", False):
-        config.data.languages, config.data.captions = ("en",), 1
+        config.data.captions = 1
+        config.data.languages = config.frame_audio.languages = ("en",)  # of frames: what held-out texts are asked in
         config.steps = 600
     return config

@@ -157,10 +157,9 @@ def test_the_best_survives_later_checkpoints_and_a_resume(make_config, tmp_path,
     """Scores rise until step 4 and fall from then on; the run stops after step 6 and goes on."""
     config = make_config({
         "steps": 10, "save_every": 3, "keep": 1, "mesh.data": 8, "evaluation.names": (), "evaluation.every": 2,
-        "evaluation.best": "MedR",
+        "evaluation.best": "x/MedR",
     })  # fmt: skip
     monkeypatch.setattr(loop.Evaluation, "__call__", lambda self, state, step: {"x/MedR": 10.0 + abs(step - 4)})
-    monkeypatch.setattr(loop.Evaluation, "_name", "x", raising=False)
     place, count = loop.sharding.place, []
 
     def failing(*arguments):
