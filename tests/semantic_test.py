@@ -15,11 +15,11 @@ from xmjax.data.arrays import by_character, text_ids
 from xmjax.data.folder import Folder, regions
 from xmjax.data.image_files import squared
 from xmjax.data.pipeline import Example
-from xmjax.data.playroom import Playroom
+from xmjax.data.playroom import Playroom, language, world
 from xmjax.data.regions import boxes_array, groups, kept, label_ids, masked_group, overlaps
-from xmjax.data.source import Caption, Region, Word
+from xmjax.data.source import Caption, Record, Region, Word
 from xmjax.errors import UserError
-from xmjax.evaluation.labels import expected, masked_objects
+from xmjax.evaluation.labels import MaskedObject, expected, knowable, masked_objects
 from xmjax.evaluation.match import encoded, matched, pair_scores, reranked
 from xmjax.model_api import Model
 from xmjax.models.passes import Passes
@@ -335,6 +335,33 @@ def test_asked_objects_are_told_by_their_captions():
             playroom.NAMES["en"][k] for k, word in playroom.NAMES[item.caption.language].items() if word == said.word
         }
         assert names == {region.label.partition(" ")[2]}
+
+
+@pytest.mark.parametrize(
+    ("relation", "second", "known"),
+    [("in front of", "star", 0.5), ("above", "star", 1.0), ("in front of", "key", 1.0)],
+    ids=["boxes of one shape", "told by their places", "told by their shapes"],
+)
+def test_an_oracle_knows_what_text_and_boxes_tell(relation, second, known):
+    """A green toy is masked together with a yellow star: which of the boxes is the star's, where each may be?"""
+    height, width = world.extent("star", "medium", 32)
+    tall, wide = world.extent(second, "medium", 32)
+    top = 8 if relation == "in front of" else 18
+    scene = playroom.Scene(
+        (
+            playroom.Toy(second, "green", "medium", (top, 2, top + tall, 2 + wide)),
+            playroom.Toy("star", "yellow", "medium", (2, 2, 2 + height, 2 + width)),
+        ),
+        None, "easy", 32, (99, 99, 99), 0,
+    )  # fmt: skip
+    phrases = (playroom.Phrase("star", "yellow"), playroom.Phrase(playroom.NAMES["en"][second], "green"))
+    caption = playroom.compose(playroom.Meaning(phrases, relation), "en", "pair")
+    assert playroom.describes(caption, scene)
+    record = Record("0", (caption,), truth=scene, regions=language.regions(scene, "en"))
+    for asked in range(2):
+        assert knowable(MaskedObject(record, caption, (True, True, False, False), asked)) == known
+    assert knowable(MaskedObject(record, caption, (True, False, False, False), 0)) == 1.0  # the other one is seen
+    assert 0.98 < np.mean([knowable(i) for i in masked_objects(Playroom("val").read(range(100)), 4)]) <= 1
 
 
 def test_regions_of_the_playroom_are_its_toys_in_reading_order():

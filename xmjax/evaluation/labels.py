@@ -1,6 +1,7 @@
 """Labels: what a masked object is called, and pictures found by the objects that a text makes expect in them."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from xmjax import vocab
 from xmjax.data import playroom
 from xmjax.data.arrays import image_bytes, masked_ids, text_ids
 from xmjax.data.regions import boxes_array, groups, kept, label_ids
-from xmjax.data.source import Caption, Record
+from xmjax.data.source import Caption, Record, Region
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores, batched
 from xmjax.evaluation.fill import candidate_sequences, oracle, other_pictures, score_masked
 from xmjax.evaluation.items import commonest, fill_items, query
@@ -56,7 +57,7 @@ def masked_objects(records: Sequence[Record], count: int) -> list[MaskedObject]:
     for i, record in enumerate(records):
         rng = np.random.default_rng((2, i))
         caption, regions = query(record, i), kept(record.regions, count)
-        named = told(caption, record) if record.truth is not None else list(range(len(regions)))
+        named = told(caption, record, regions) if record.truth is not None else list(range(len(regions)))
         if not named:
             continue
         asked = named[int(rng.integers(len(named)))]
@@ -65,17 +66,43 @@ def masked_objects(records: Sequence[Record], count: int) -> list[MaskedObject]:
     return items
 
 
-def told(caption: Caption, record: Record) -> list[int]:
-    """Regions of a playroom's record that a caption names by colour and by a word that stands for one label only."""
+def told(caption: Caption, record: Record, regions: Sequence[Region]) -> list[int]:
+    """Which of a playroom's regions a caption names by colour and by a word that stands for one label only."""
     assert isinstance(caption, playroom.PlayCaption) and caption.words is not None
-    scene, found = record.truth, []
+    found = []
     for i, word in enumerate(caption.words):
-        toy = playroom.meant(caption, i, scene) if word.kind == "kind" else None
-        if toy is None or not playroom.one_label(caption, i):
-            continue
-        box = tuple(edge / scene.image_size for edge in scene.toys[toy].box)
-        found += [k for k, region in enumerate(record.regions) if region.box == box]
+        toy = playroom.meant(caption, i, record.truth) if word.kind == "kind" else None
+        if toy is not None and playroom.one_label(caption, i):
+            found += [k for k, shown in enumerate(toys(record, regions)) if shown == toy]
     return found
+
+
+def toys(record: Record, regions: Sequence[Region]) -> list[int]:
+    """The toy that each of a playroom's regions is around."""
+    size = record.truth.image_size
+    boxes = [tuple(edge / size for edge in toy.box) for toy in record.truth.toys]
+    return [boxes.index(region.box) for region in regions]
+
+
+def knowable(item: MaskedObject) -> float:
+    """Probability of the right label for one who knows the playroom, and all that a caption and boxes tell.
+
+    Where two toys are masked together, what is said of them may leave open which is which.
+    """
+    scene, caption = item.record.truth, item.caption
+    assert isinstance(caption, playroom.PlayCaption)
+    shown = toys(item.record, kept(item.record.regions, len(item.masked)))
+    asked, hidden = shown[item.asked], {toy for toy, masked in zip(shown, item.masked, strict=False) if masked}
+
+    def said(hidden: set[int]) -> Counter:
+        found = [r for r in playroom.readings(caption, scene, hidden) if asked in r]
+        phrases = [caption.meaning.phrases[reading.index(asked)] for reading in found]
+        return Counter((phrase.word, phrase.color) for phrase in phrases)
+
+    (right,) = said(set())
+    guesses = said(hidden)
+    best = [label for label, count in guesses.items() if count == max(guesses.values())]
+    return (right in best) / len(best)
 
 
 @EVALUATORS.register("objects")
@@ -99,6 +126,8 @@ class LabelsEvaluator(Evaluator):
         self.labels = [kept(item.record.regions, count)[item.asked].label for item in self.items]
         self.answers = [names.index(label) for label in self.labels]
         self.chance = 1 / len(names)
+        in_playroom = all(item.record.truth is not None for item in self.items)
+        self.known = float(np.mean([knowable(item) for item in self.items])) if in_playroom else None
         sequences = candidate_sequences([names])
         self.arrays = (
             np.stack([image_bytes(item.record, config.model.image) for item in self.items]),
@@ -152,13 +181,14 @@ class LabelsEvaluator(Evaluator):
         blind = self.run(params, image, boxes, masked, asked, np.full_like(text, vocab.PAD))
         scores: Scores = {
             "objects/accuracy": float(np.mean(right)),
-            "objects/accuracy/oracle": 1.0,
             **{f"objects/accuracy/{name}": float(np.mean(right[rows])) for name, rows in crowds.items() if rows.any()},
             "objects/no_text": float(np.mean(np.argmin(blind, 1) == self.answers)),
             "objects/chance": self.chance,
             "objects/most_frequent": commonest([""] * len(self.labels), [{label} for label in self.labels]),
             "objects/n": len(self.items),
         }
+        if self.known is not None:
+            scores["objects/accuracy/oracle"] = self.known
         scores |= self._words(params)
         unasked = self.guess(params, *self.gallery)  # how likely the objects of each picture are without any text
         found = [

@@ -17,7 +17,7 @@ from xmjax.data.playroom.questions import KINDS_OF_QUESTIONS, questions
 from xmjax.data.playroom.render import render
 from xmjax.data.playroom.signals import SIGNALS
 from xmjax.data.playroom.source import Playroom
-from xmjax.data.playroom.truth import candidates, describes, fills, meant, one_label
+from xmjax.data.playroom.truth import candidates, describes, fills, meant, one_label, readings
 from xmjax.data.playroom.world import (
     COLORS,
     HELDOUT,
@@ -67,6 +67,7 @@ __all__ = [
     "one_label",
     "places",
     "questions",
+    "readings",
     "relations",
     "render",
     "templates",

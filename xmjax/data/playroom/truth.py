@@ -1,10 +1,12 @@
 """What is true: whether a caption fits a scene, and which words could stand in place of a masked one."""
 
 import dataclasses
+import itertools
+from collections.abc import Collection
 
 from xmjax.data.playroom.language import Meaning, Phrase, PlayCaption, compose
 from xmjax.data.playroom.lexicon import KINDS_OF, NAMES
-from xmjax.data.playroom.world import COLORS, PLACES, RELATIONS, SIZES, Scene, Toy, places, relations
+from xmjax.data.playroom.world import COLORS, PLACES, RELATIONS, SIZES, Scene, Toy, extent, places, relations
 
 
 def describes(caption: PlayCaption, scene: Scene) -> bool:
@@ -76,6 +78,46 @@ def meant(caption: PlayCaption, index: int, scene: Scene) -> int | None:
     phrase = caption.meaning.phrases[sum(word.kind == kind for word in caption.words[:index])]
     fitting = [i for i, toy in enumerate(scene.toys) if _fits(phrase, caption.language, toy)]
     return fitting[0] if len(fitting) == 1 else None
+
+
+def readings(caption: PlayCaption, scene: Scene, hidden: Collection[int]) -> list[tuple[int, ...]]:
+    """The toys that a true caption's phrases may speak of, for one who sees nothing but the boxes of some of the toys.
+
+    A box tells the kinds and sizes that fill it, and where its toy lies; which of two hidden toys is in front of the
+    other, or holds it, it does not tell.
+
+    Args:
+      caption: a caption of the scene.
+      scene: what it is said of.
+      hidden: indices of the toys of which only the boxes are seen.
+
+    Returns:
+      For every possible reading the index of a toy for each phrase.
+    """
+    meaning, there = caption.meaning, set(relations(scene))
+    there |= {(j, r, i) for i, r, j in there if r in ("holding", "in front of") and {i, j} <= set(hidden)}
+
+    def may(phrase: Phrase, index: int) -> bool:
+        toy = scene.toys[index]
+        if index not in hidden:
+            return _fits(phrase, caption.language, toy)
+        y0, x0, y1, x1 = toy.box
+        sizes = SIZES if phrase.size is None else (phrase.size,)
+        looks = itertools.product(KINDS_OF[caption.language][phrase.word], sizes)
+        return any(extent(kind, size, scene.image_size) == (y1 - y0, x1 - x0) for kind, size in looks)
+
+    def related(toys: tuple[int, ...]) -> bool:
+        if meaning.relation is None:
+            return True
+        return (toys[0], meaning.relation) in places(scene) if len(toys) == 1 else (
+            (toys[0], meaning.relation, toys[1]) in there
+        )
+
+    return [
+        toys
+        for toys in itertools.permutations(range(len(scene.toys)), len(meaning.phrases))
+        if all(map(may, meaning.phrases, toys)) and related(toys)
+    ]
 
 
 def one_label(caption: PlayCaption, index: int, language: str = "en") -> bool:
