@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from xmjax import vocab
 from xmjax.data import playroom
-from xmjax.data.arrays import asked, image_bytes
+from xmjax.data.arrays import asked
 from xmjax.data.source import Question, Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.fill import read_masked
@@ -33,7 +33,7 @@ class AnswerEvaluator(Evaluator):
         longest = options.max_answer_bytes if options else config.model.text.max_bytes
         self.questions = [r.questions[i % len(r.questions)] for i, r in enumerate(self.records)]
         rows = [asked(question, longest, config.model.text.max_bytes)[0] for question in self.questions]
-        self.arrays = np.stack([image_bytes(r, config.model.image) for r in self.records]), np.stack(rows)
+        self.arrays = self.pictures(self.records), np.stack(rows)
         self.run = self.compiled(partial(write_answer, length=longest))
 
     def __call__(self, params):

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from xmjax.data import playroom
-from xmjax.data.arrays import audio_bytes, image_bytes, text_ids
+from xmjax.data.arrays import audio_bytes, text_ids
 from xmjax.data.playroom.source import picture, scene_size
 from xmjax.data.playroom.world import arrange, extent, uniforms
 from xmjax.data.source import Record
@@ -39,7 +39,7 @@ class ArithmeticEvaluator(Evaluator):
         anywhere = [alone(kind, color, SIZE, seed, size) for seed, (kind, color) in enumerate(self.looks)]
         languages = config.data.languages or playroom.LANGUAGES
         captions = [playroom.captions(r.truth, lang, "one")[0].text for lang in languages for r in shown]
-        self.image = np.stack([image_bytes(r, config.model.image) for r in (*shown, *anywhere)])
+        self.image = self.pictures((*shown, *anywhere))
         self.text = np.stack([text_ids(caption, config.model.text.max_bytes) for caption in captions])
         self.language = np.array([language_of(kind, languages) for kind, _ in self.looks])
         self.pairs = np.array([
@@ -115,9 +115,9 @@ class ComposeEvaluator(Evaluator):
         size = config.model.image.size
         shown = [alone(toy.kind, toy.color, toy.size, seed, size) for seed, toy in enumerate(others)]
         self.arrays = (
-            np.stack([image_bytes(r, config.model.image) for r in shown]),
+            self.pictures(shown),
             np.stack([audio_bytes(r) for r in self.records]),
-            np.stack([image_bytes(r, config.model.image) for r in self.records]),
+            self.pictures(self.records),
         )
         names = ("image", "audio", "image")
         self.run = self.compiled(lambda model, *data: [vectors(model, d, m) for d, m in zip(data, names, strict=True)])

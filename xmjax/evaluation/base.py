@@ -1,7 +1,7 @@
 """What an evaluator is."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from xmjax import sharding
 from xmjax.config import Config
+from xmjax.data.arrays import image_bytes
 from xmjax.data.source import Record
 from xmjax.registry import Registry
 from xmjax.training.step import make_model
@@ -59,6 +60,10 @@ class Evaluator:
     def __call__(self, params: Any) -> Report:
         """Scores of a model with these parameters."""
         raise NotImplementedError
+
+    def pictures(self, records: Iterable[Record]) -> np.ndarray:
+        """What the model reads of pictures [N, ...], as `image_bytes` makes it."""
+        return np.stack([image_bytes(record, self.config.model.image) for record in records])
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """``function(model, *arrays)`` as a function of parameters and NumPy arrays, see `batched`."""

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array
 
 from xmjax import vocab
-from xmjax.data.arrays import image_bytes, prompted
+from xmjax.data.arrays import prompted
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.fill import derangement
 from xmjax.evaluation.items import commonest, references
@@ -29,7 +29,7 @@ class CaptionEvaluator(Evaluator):
         room, length = options.max_prompt_bytes if options else PROMPT_BYTES, config.model.text.max_bytes
         self.captions = [r.captions[i % len(r.captions)] for i, r in enumerate(self.records)]
         self.references = [references(c, r) for c, r in zip(self.captions, self.records, strict=True)]
-        self.image = np.stack([image_bytes(record, config.model.image) for record in self.records])
+        self.image = self.pictures(self.records)
         self.donor = derangement(len(self.records), self._share)
         self.sequence = np.stack([prompted(c, room, length) for c in self.captions])
         after = np.cumsum(self.sequence == vocab.SEP, 1) - (self.sequence == vocab.SEP)

@@ -6,7 +6,7 @@ import numpy as np
 
 from xmjax import vocab
 from xmjax.data import playroom
-from xmjax.data.arrays import fill_arrays, image_bytes
+from xmjax.data.arrays import fill_arrays
 from xmjax.data.source import Caption, Word
 from xmjax.data.words import words
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
@@ -41,7 +41,7 @@ class EntitiesEvaluator(Evaluator):
         texts = [vocab.truncate(vocab.utf8(self.captions[k].text), length) for k, _ in rows]
         pairs = [fill_arrays(data, [word], 1, longest, length) for data, (_, word) in zip(texts, rows, strict=True)]
         self.masked, self.spans = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
-        self.image = np.stack([image_bytes(r, config.model.image) for r, _ in captions])
+        self.image = self.pictures(r for r, _ in captions)
         way = association_of(config)
         self.run = self.compiled(lambda model, *arrays: score_candidates(model, *arrays, association=way)[:, 0])
 

@@ -10,7 +10,7 @@ from jax import Array
 
 from xmjax import vocab
 from xmjax.config import Config
-from xmjax.data.arrays import image_bytes, masked_ids
+from xmjax.data.arrays import masked_ids
 from xmjax.data.source import Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.items import FillItem, commonest, fill_items
@@ -31,7 +31,7 @@ class FillEvaluator(Evaluator):
         self.items = fill_items(self.records, config.model.text.max_bytes)
         if not self.items:
             return
-        self.image = np.stack([image_bytes(item.record, config.model.image) for item in self.items])
+        self.image = self.pictures(item.record for item in self.items)
         self.masked = np.stack([_masked(item, config.model.text.max_bytes) for item in self.items])
         self.sequences = candidate_sequences([item.candidates for item in self.items])
         self.donor = other_pictures(self.items)

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from xmjax.data.arrays import image_bytes, prompted, text_ids
+from xmjax.data.arrays import prompted, text_ids
 from xmjax.data.regions import boxes_array
 from xmjax.data.source import Caption, Record
 from xmjax.errors import UserError
@@ -73,7 +73,7 @@ class HardNegativesEvaluator(Evaluator):
         if not self.rows:
             return
         records, count = [record for record, _ in self.rows], config.model.regions.count
-        self.image = np.stack([image_bytes(r, config.model.image) for r in records])
+        self.image = self.pictures(records)
         self.boxes = np.stack([boxes_array(r.regions, max(1, count)) for r in records])
         self.donor = derangement(len(records), lambda i, j: records[i].id == records[j].id)
         both = [(pair.true, pair.false) for _, pair in self.rows]

@@ -12,7 +12,7 @@ from jax import Array
 
 from xmjax import vocab
 from xmjax.data import playroom
-from xmjax.data.arrays import image_bytes, masked_ids, text_ids
+from xmjax.data.arrays import masked_ids, text_ids
 from xmjax.data.regions import boxes_array, groups, kept, label_ids
 from xmjax.data.source import Caption, Record, Region
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores, batched
@@ -130,7 +130,7 @@ class LabelsEvaluator(Evaluator):
         self.known = float(np.mean([knowable(item) for item in self.items])) if in_playroom else None
         sequences = candidate_sequences([names])
         self.arrays = (
-            np.stack([image_bytes(item.record, config.model.image) for item in self.items]),
+            self.pictures(item.record for item in self.items),
             np.stack([boxes_array(item.record.regions, count) for item in self.items]),
             np.array([item.masked for item in self.items]),
             np.array([item.asked for item in self.items]),
@@ -141,13 +141,12 @@ class LabelsEvaluator(Evaluator):
         self._prepare_words(count, length)
 
     def _prepare_words(self, count: int, length: int) -> None:
-        config = self.config
         self.words = fill_items(self.records, length)
         if not self.words:
             return
         donor = other_pictures(self.words)
         self.word_answers = [item.answer for item in self.words]
-        image = np.stack([image_bytes(item.record, config.model.image) for item in self.words])
+        image = self.pictures(item.record for item in self.words)
         boxes = np.stack([boxes_array(item.record.regions, count) for item in self.words])
         there = np.zeros(len(self.words), bool)
         self.word_arrays = {

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
 
 from xmjax.data import playroom
-from xmjax.data.arrays import audio_bytes, image_bytes
+from xmjax.data.arrays import audio_bytes
 from xmjax.data.image_files import squared
 from xmjax.data.source import Record, Region
 from xmjax.errors import UserError
@@ -63,7 +63,7 @@ class LocalizeEvaluator(Evaluator):
         size = config.model.image.size
         self.truth = [mask(boxes, size) for _, boxes in found]
         self.arrays = (
-            np.stack([image_bytes(r, config.model.image) for r in self.records]),
+            self.pictures(self.records),
             np.stack([audio_bytes(r) for r in self.records]),
         )
         self.run = self.compiled(heat)

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from xmjax import vocab
-from xmjax.data.arrays import canvas, image_bytes
+from xmjax.data.arrays import canvas
 from xmjax.data.regions import boxes_array
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.items import commonest, references
@@ -36,7 +36,7 @@ class MaskPredictEvaluator(Evaluator):
         self.captions = [r.captions[i % len(r.captions)] for i, r in enumerate(self.records)]
         self.references = [references(c, r) for c, r in zip(self.captions, self.records, strict=True)]
         self.arrays = (
-            np.stack([image_bytes(r, config.model.image) for r in self.records]),
+            self.pictures(self.records),
             np.stack([boxes_array(r.regions, max(1, count)) for r in self.records]),
             np.stack([canvas(c, config.model.text.max_bytes) for c in self.captions]),
         )

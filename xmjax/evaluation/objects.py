@@ -11,7 +11,6 @@ from scipy.stats import rankdata
 
 from xmjax.config import Config
 from xmjax.data import playroom
-from xmjax.data.arrays import image_bytes
 from xmjax.data.source import Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.fill import FillEvaluator, association_of, score_masked
@@ -73,7 +72,7 @@ class RelationsEvaluator(Evaluator):
         self.pairs = toy_pairs(self.records)
         if not any(touching for *_, touching in self.pairs):
             return
-        self.image = np.stack([image_bytes(r, config.model.image) for r in self.records])
+        self.image = self.pictures(self.records)
         self.run = self.compiled(lambda model, image: found_objects(model, image, keep=kept(config))[:2])
 
     def __call__(self, params):

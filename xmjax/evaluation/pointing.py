@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from xmjax.data import playroom
-from xmjax.data.arrays import image_bytes, masked_ids
+from xmjax.data.arrays import masked_ids
 from xmjax.data.source import Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.models.association import sentinel_tokens
@@ -57,7 +57,7 @@ class PointingEvaluator(Evaluator):
         self.items = pointing_items(records, config.model.text.max_bytes) if config.model.association else []
         if not self.items:
             return
-        self.image = np.stack([image_bytes(item.record, config.model.image) for item in self.items])
+        self.image = self.pictures(item.record for item in self.items)
         self.masked = np.stack([item.masked for item in self.items])
         self.run = self.compiled(pointed)
 

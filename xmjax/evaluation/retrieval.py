@@ -6,7 +6,7 @@ import numpy as np
 from jax import Array
 from scipy.stats import hypergeom
 
-from xmjax.data.arrays import image_bytes, text_ids
+from xmjax.data.arrays import text_ids
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores
 from xmjax.evaluation.items import describes, query
 
@@ -27,7 +27,7 @@ class RetrievalEvaluator(Evaluator):
         if not self.pools:
             return
         self.captions = [query(record, i) for i, record in enumerate(self.records)]
-        self.image = np.stack([image_bytes(record, config.model.image) for record in self.records])
+        self.image = self.pictures(self.records)
         self.text = np.stack([text_ids(c.text, config.model.text.max_bytes) for c in self.captions])
         self.run = self.compiled(towers)
         self.truth = [

@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from xmjax import vocab
 from xmjax.data import playroom
-from xmjax.data.arrays import gloss_ids, image_bytes, marked_ids
+from xmjax.data.arrays import gloss_ids, marked_ids
 from xmjax.data.source import Record, Word
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.fill import ARMS, oracle, other_pictures, score_candidates
@@ -101,7 +101,7 @@ class SenseEvaluator(Evaluator):
         if not self.items:
             return
         longest, most = options.max_gloss_bytes, max(len(item.candidates) for item in self.items)
-        self.image = np.stack([image_bytes(item.record, config.model.image) for item in self.items])
+        self.image = self.pictures(item.record for item in self.items)
         self.marked = np.stack([marked_ids(item.text, item.word, length) for item in self.items])
         self.glosses = np.full((len(self.items), most, longest + 2), vocab.PAD, np.uint16)
         for row, item in zip(self.glosses, self.items, strict=True):

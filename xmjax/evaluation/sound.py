@@ -7,7 +7,7 @@ import numpy as np
 
 from xmjax.config import Config, DataConfig
 from xmjax.data import playroom
-from xmjax.data.arrays import audio_bytes, image_bytes, text_ids
+from xmjax.data.arrays import audio_bytes, text_ids
 from xmjax.data.source import Record
 from xmjax.data.sources import open_source
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores
@@ -36,7 +36,7 @@ class SoundEvaluator(Evaluator):
         if not self.records:
             return
         arrays = {
-            "image": np.stack([image_bytes(r, config.model.image) for r in self.records]),
+            "image": self.pictures(self.records),
             "audio": np.stack([audio_bytes(r) for r in self.records]),
         }
         if all(r.captions for r in self.records):

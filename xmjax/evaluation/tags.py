@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float
 
 from xmjax.config import Config
 from xmjax.data import playroom
-from xmjax.data.arrays import image_bytes
 from xmjax.data.source import Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores
 from xmjax.evaluation.prompts import best_prompts, look_texts, play_name, prompts, text_reader
@@ -42,7 +41,7 @@ class TagsEvaluator(Evaluator):
         self.right = right[tagged]
         if not len(self.right):
             return
-        self.image = np.stack([image_bytes(r, config.model.image) for r in (shown[i] for i in tagged)])
+        self.image = self.pictures(shown[i] for i in tagged)
         self.see = self.compiled(partial(vectors, modality="image"))
         self.read = text_reader(self)
         self.constant = both_precisions(self.right, self.right, "/oracle")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xmjax.data.arrays import audio_bytes, image_bytes, text_ids
+from xmjax.data.arrays import audio_bytes, text_ids
 from xmjax.data.source import Record
 from xmjax.data.sources import open_source
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores
@@ -38,7 +38,7 @@ class VideosEvaluator(Evaluator):
         self.of = np.array([self.files.index(name) for name in names])
         asked = [self.records[names.index(file)].captions[0].text for file in self.files]
         self.text = np.stack([text_ids(text, config.model.text.max_bytes) for text in asked])
-        self.arrays = {"image": np.stack([image_bytes(r, config.model.image) for r in self.records])}
+        self.arrays = {"image": self.pictures(self.records)}
         if self.audio_share:
             self.arrays["audio"] = np.stack([audio_bytes(r) for r in self.records])
         shown = tuple(self.arrays)

@@ -9,7 +9,6 @@ from jaxtyping import Bool, Float
 
 from xmjax.config import Config
 from xmjax.data import playroom
-from xmjax.data.arrays import image_bytes
 from xmjax.data.source import Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.items import commonest
@@ -45,9 +44,7 @@ class ZeroShotEvaluator(Evaluator):
         self.attributes = self._attributes(names)
         for name, right in self.attributes.items():
             self.constant[f"zero_shot/by_attribute/{name}/chance"] = float(right.mean())
-        self.image = {
-            key: np.stack([image_bytes(r, config.model.image) for r, _ in items]) for key, items in self.items.items()
-        }
+        self.image = {key: self.pictures(r for r, _ in items) for key, items in self.items.items()}
         self.see = self.compiled(partial(vectors, modality="image"))
         self.read = text_reader(self)
 

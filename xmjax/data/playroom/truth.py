@@ -107,11 +107,9 @@ def readings(caption: PlayCaption, scene: Scene, hidden: Collection[int]) -> lis
         return any(extent(kind, size, scene.image_size) == (y1 - y0, x1 - x0) for kind, size in looks)
 
     def related(toys: tuple[int, ...]) -> bool:
-        if meaning.relation is None:
-            return True
-        return (toys[0], meaning.relation) in places(scene) if len(toys) == 1 else (
-            (toys[0], meaning.relation, toys[1]) in there
-        )
+        if meaning.relation is None or len(toys) == 1:
+            return meaning.relation is None or (toys[0], meaning.relation) in places(scene)
+        return (toys[0], meaning.relation, toys[1]) in there
 
     return [
         toys
