@@ -43,7 +43,11 @@ def config(make_config):
         {
             "model.regions.count": 4,
             "model.matching": True,
-            "objectives": {name: options(name) for name in ("contrast", "match", "regions")},
+            "objectives": {
+                "contrast": options("contrast"),
+                "match": options("match"),
+                "regions": options("regions", seen=1.0),
+            },
         }
     )
 
@@ -254,6 +258,7 @@ def test_losses_are_finite_and_learn_from_the_identifier(config, batch_at):
 
     (_, metrics), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
     assert all(np.isfinite(float(value)) for value in metrics.values())
+    assert metrics["regions/seen_bits_per_byte"] > 0
     for name in ("matching_identifier", "matching_head"):
         assert float(jnp.abs(gradient[name]).max()) > 0
     for leaf in jax.tree.leaves(gradient["regions"]):
@@ -295,6 +300,16 @@ def test_shares_of_the_tasks(config, make_config):
     assert drawn_tasks(words=0.0, both=1.0) == {(True, True)}
     with pytest.raises(UserError, match="more than 1"):
         drawn_tasks(words=0.7, both=0.7)
+
+
+def test_labels_of_what_is_seen_are_asked_where_the_config_says_so(config, make_config):
+    [record] = Playroom("train").read([7])
+    masked_only = make_config({"model.regions.count": 4, "objectives": {"regions": options("regions", words=0.0)}})
+    for chosen, everywhere in ((config, True), (masked_only, False)):
+        rows = make(chosen)["regions"].features(Example(record, record.captions, np.random.default_rng(0)))
+        asked = (rows["labels"] != vocab.PAD).any(-1)
+        there = boxes_array(record.regions, 4)[:, 2] > 0
+        assert (asked == (there if everywhere else rows["masked_regions"])).all()
 
 
 def test_a_label_is_read_at_its_object_alone(model):

@@ -28,6 +28,8 @@ class Options(base.Options):
       both: share of which words and objects are masked; of the others objects only.
       everything: share of those with masked objects of which all are, the picture being unknown.
       drop: share of records with whole captions that are read without it, so that a blind guess is an honest one.
+      seen: weight of the labels of objects that are not masked, from which is learned what things look like; 0 does not
+        ask for them.
       groups: whether objects that overlap are masked together; else one object alone, whatever covers it.
       unit: "word", or "character" to mask single characters of words (the control of EP 3 889 830, paragraph 67).
       spans: largest number of units masked in a caption.
@@ -40,6 +42,7 @@ class Options(base.Options):
     both: float = 0.25
     everything: float = 0.25
     drop: float = 0.1
+    seen: float = 0.0
     groups: bool = True
     unit: str = "word"
     spans: int = 1
@@ -92,7 +95,7 @@ class Regions(base.Objective):
             ids, spans = text_ids(caption.text, length), np.full_like(spans, vocab.PAD)
         return {
             "masked_regions": masked,
-            "labels": label_ids(regions, masked, o.max_label_bytes),
+            "labels": label_ids(regions, boxes[:, 2] > 0 if o.seen else masked, o.max_label_bytes),
             "masked_caption": ids,
             "caption_spans": spans,
         }
@@ -115,14 +118,15 @@ class Regions(base.Objective):
         objects = passes.grounded(model.encode("image", left), left, masked)
         absent = jax.random.bernoulli(rng, self.options.drop, (len(boxes),)) & jnp.all(words == vocab.PAD, (1, 2))
         fused = model.fuse({"image": objects, "text": passes.text(batch["masked_caption"])}, {"text": absent})
-        found = label_nats(model, fused["image"].vectors, batch["labels"])
-        written = base.decoded_nats(model, words, *concatenate(fused))
+        nats, count = label_nats(model, fused["image"].vectors, batch["labels"])
+        parts = {"label": (nats * masked, count * masked), "seen": (nats * ~masked, count * ~masked)}
+        parts["word"] = base.decoded_nats(model, words, *concatenate(fused))
         # Every record counts alike, whatever is masked of it.
-        each = [jnp.sum(nats, -1) / jnp.maximum(1, jnp.sum(count, -1)) for nats, count in (found, written)]
-        return jnp.mean(sum(each)), {
-            "label_bits_per_byte": base.bits_per_byte(*found),
-            "word_bits_per_byte": base.bits_per_byte(*written),
-        }
+        each = {n: jnp.mean(jnp.sum(nats, -1) / jnp.maximum(1, jnp.sum(k, -1))) for n, (nats, k) in parts.items()}
+        metrics = {f"{n}_bits_per_byte": base.bits_per_byte(*part) for n, part in parts.items()}
+        if not self.options.seen:
+            del metrics["seen_bits_per_byte"]
+        return each["label"] + self.options.seen * each["seen"] + each["word"], metrics
 
 
 def label_nats(
