@@ -19,12 +19,14 @@ from xmjax.data.playroom import Playroom, language, world
 from xmjax.data.regions import boxes_array, groups, kept, label_ids, masked_group, overlaps
 from xmjax.data.source import Caption, Record, Region, Word
 from xmjax.errors import UserError
+from xmjax.evaluation import mask_predict
 from xmjax.evaluation.labels import MaskedObject, expected, knowable, masked_objects
 from xmjax.evaluation.match import encoded, matched, pair_scores, reranked
 from xmjax.model_api import Model
 from xmjax.models.passes import Passes
 from xmjax.models.regions import GREY, erased
 from xmjax.objectives import make, options, total_loss
+from xmjax.objectives.mask_predict import drawn_masks
 from xmjax.objectives.match import PRIOR, PRIOR_ENTROPY, drawn, one_of
 from xmjax.objectives.regions import label_nats
 from xmjax.training.alarms import PATIENCE, Alarms
@@ -281,6 +283,40 @@ def test_captions_of_every_language_are_read(config, make_config):
         assert 5 < sum(korean) < 25, name
     rows = jnp.arange(12).reshape(6, 2)
     np.testing.assert_array_equal(one_of(rows, jnp.array([1, 0, 1])), rows[jnp.array([1, 2, 5])])
+
+
+def test_bytes_are_masked_anywhere_or_behind_a_beginning():
+    written = jnp.broadcast_to(jnp.array([False] * 3 + [True] * 12 + [False] * 2), (200, 17))
+    anywhere, wholly = drawn_masks(jax.random.key(0), written, 0.3, 0.0)
+    behind, _ = drawn_masks(jax.random.key(0), written, 0.0, 1.0)
+    assert not (anywhere & ~written).any() and not (behind & ~written).any()
+    assert 30 < wholly.sum() < 90 and (anywhere[wholly] == written[wholly]).all()
+    inside = np.asarray(anywhere[~wholly, 3:15])
+    assert 0.4 < inside.mean() < 0.6 and (np.diff(inside.astype(int), axis=1) < 0).any()
+    left = np.asarray(behind[:, 3:15])
+    assert set(left.sum(1)) == set(range(1, 13)) and (np.diff(left.astype(int), axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_what_is_kept_of_a_text_is_what_is_certain_or_what_comes_first(left, monkeypatch):
+    """A model that is as sure of a byte as it stands far back, and writes the number of the round."""
+    known = np.full((1, 8), vocab.PAD, np.int32)
+    known[0, :3] = [vocab.BOS, vocab.SEP, vocab.EOS]
+    seen = []
+
+    def unmasked(model, modality, other, text):
+        jax.debug.callback(lambda ids: seen.append(np.asarray(ids[0])), text, ordered=True)
+        places = jnp.arange(8)[None, :, None]
+        return jnp.where(jnp.arange(vocab.SIZE) == 65, places.astype(jnp.float32), -1.0) * jnp.ones((1, 8, 1))
+
+    monkeypatch.setattr(mask_predict, "unmasked", unmasked)
+    monkeypatch.setattr(mask_predict, "encoded_image", lambda *_: None)
+    reader = type("Reader", (), {"encode": lambda self, modality, ids: ids})()
+    found = mask_predict.written(reader, None, None, jnp.asarray(known), rounds=6, from_the_left=left)
+    jax.effects_barrier()
+    assert (np.asarray(found)[0, :6] == 65).all()
+    kept = [np.flatnonzero(ids[2:] == 65).tolist() for ids in seen]
+    assert kept == [list(range(i)) if left else list(range(6 - i, 6)) for i in range(6)]
 
 
 def test_shares_of_the_tasks(config, make_config):

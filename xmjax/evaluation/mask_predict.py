@@ -24,7 +24,8 @@ ROUNDS = 30
 class MaskPredictEvaluator(Evaluator):
     """Captions that are equal to one of the record's own, written in rounds from an unknown text.
 
-    A model that was not trained to do so is not scored.
+    What is certain is kept first in "exact", what comes first in "from_the_left". A model that was not trained to do so
+    is not scored.
     """
 
     def __init__(self, config, mesh, records):
@@ -40,27 +41,34 @@ class MaskPredictEvaluator(Evaluator):
             np.stack([boxes_array(r.regions, max(1, count)) for r in self.records]),
             np.stack([canvas(c, config.model.text.max_bytes) for c in self.captions]),
         )
-        self.write = self.compiled(partial(written, rounds=ROUNDS))
+        self.write = {
+            name: self.compiled(partial(written, rounds=ROUNDS, from_the_left=left))
+            for name, left in (("exact", False), ("from_the_left", True))
+        }
 
     def __call__(self, params):
         if not self.records:
             return Report({"mask_predict/n": 0})
-        texts = [vocab.decode(ids) for ids in self.write(params, *self.arrays)]
-        right = [text in known for text, known in zip(texts, self.references, strict=True)]
+        scores, examples = {}, {r.id: {} for r in self.records}
+        for name, write in self.write.items():
+            texts = [vocab.decode(ids) for ids in write(params, *self.arrays)]
+            right = [text in known for text, known in zip(texts, self.references, strict=True)]
+            scores[f"mask_predict/{name}"] = float(np.mean(right))
+            for record, text in zip(self.records, texts, strict=True):
+                examples[record.id]["unmasked" if name == "exact" else f"unmasked {name}"] = text
         groups = [(c.language, c.style) for c in self.captions]
-        examples = {r.id: {"unmasked": text} for r, text in zip(self.records, texts, strict=True)}
         return Report(
             {
-                "mask_predict/exact": float(np.mean(right)),
+                **scores,
                 "mask_predict/exact/oracle": float(np.mean([bool(known) for known in self.references])),
                 "mask_predict/exact/most_frequent": commonest(groups, self.references),
-                "mask_predict/n": len(right),
+                "mask_predict/n": len(self.records),
             },
             examples,
         )
 
 
-def written(model: Any, image: Array, boxes: Array, known: Array, *, rounds: int) -> Array:
+def written(model: Any, image: Array, boxes: Array, known: Array, *, rounds: int, from_the_left: bool = False) -> Array:
     """Captions of pictures [B, L] after the prompts of canvases, EOS and PAD behind them.
 
     In every round the bytes that were least certain when they were written are masked and written again, all at once,
@@ -73,6 +81,7 @@ def written(model: Any, image: Array, boxes: Array, known: Array, *, rounds: int
       boxes: of their objects.
       known: canvases, of which the prompts are read.
       rounds: of writing.
+      from_the_left: masks what stands last in every round, in the place of what was least certain.
     """
     ids = known.astype(jnp.int32)
     place = jnp.arange(ids.shape[1])
@@ -89,7 +98,8 @@ def written(model: Any, image: Array, boxes: Array, known: Array, *, rounds: int
         ids, certain = carried
         inside = free & (place <= end_of(ids))
         count = jnp.sum(inside, -1, keepdims=True) * (rounds - round) // rounds
-        rank = jnp.argsort(jnp.argsort(jnp.where(inside, certain, jnp.inf), -1), -1)
+        sooner = -place.astype(jnp.float32) if from_the_left else certain
+        rank = jnp.argsort(jnp.argsort(jnp.where(inside, sooner, jnp.inf), -1), -1)
         again = (inside & (rank < jnp.maximum(count, 1))) | (free & ~inside)
         logits = unmasked(model, "image", other, model.encode("text", hidden(ids, again)))
         log_probability = jnp.where(may, jax.nn.log_softmax(logits), -jnp.inf)

@@ -21,11 +21,14 @@ class Options(base.Options):
     """Options of `MaskPredict`.
 
     Attributes:
-      unknown: share of captions no byte of which is known; of the others a share that is drawn evenly from 0 to 1.
+      unknown: share of captions no byte of which is known.
+      begun: share of which the beginning is known, up to a place that is drawn evenly; of the others any bytes are, a
+        share of them that is drawn evenly from 0 to 1.
       modality: what the caption is of.
     """
 
     unknown: float = 0.3
+    begun: float = 0.0
     modality: str = "image"
 
 
@@ -46,6 +49,8 @@ class MaskPredict(base.Objective):
         super().__init__(options, config)
         if not config.model.unmasking:
             raise UserError("config.objectives.mask_predict needs config.model.unmasking=True")
+        if options.unknown + options.begun > 1:
+            raise UserError("config.objectives.mask_predict: the shares unknown and begun are more than 1 together")
 
     def features(self, example: Any) -> dict[str, np.ndarray]:
         (caption,) = draw(example.captions, 1, example.rng)  # any, for captions come in the order of their languages
@@ -63,19 +68,28 @@ class MaskPredict(base.Objective):
 
     def loss(self, passes, rng):
         o, model, ids = self.options, passes.model, passes.batch["canvas"].astype(jnp.int32)
-        whole, rate, drawn = (jax.random.fold_in(rng, i) for i in range(3))
-        wholly = jax.random.bernoulli(whole, o.unknown, (len(ids), 1))
-        rates = jnp.where(wholly, 1.0, jax.random.uniform(rate, (len(ids), 1)))
-        written = caption_places(ids)
-        masked = written & (jax.random.uniform(drawn, ids.shape) < rates)
+        masked, wholly = drawn_masks(rng, caption_places(ids), o.unknown, o.begun)
         logits = unmasked(model, o.modality, passes.fused_with_text(o.modality), passes.text(hidden(ids, masked)))
         nats = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, ids[..., None], -1)[..., 0]
         count = jnp.sum(masked, -1)
         nats = jnp.sum(jnp.where(masked, nats, 0), -1)
         return jnp.mean(nats / jnp.maximum(1, count)), {
             "bits_per_byte": base.bits_per_byte(nats, count),
-            "unknown_bits_per_byte": base.bits_per_byte(nats * wholly[:, 0], count * wholly[:, 0]),
+            "unknown_bits_per_byte": base.bits_per_byte(nats * wholly, count * wholly),
         }
+
+
+def drawn_masks(
+    rng: Array, written: Bool[Array, "B L"], unknown: float, begun: float
+) -> tuple[Bool[Array, "B L"], Bool[Array, " B"]]:
+    """Which bytes of captions are masked, and which captions wholly; see `Options`."""
+    kind, rate, drawn = (jax.random.fold_in(rng, i) for i in range(3))
+    kinds, rates = jax.random.uniform(kind, (len(written), 1)), jax.random.uniform(rate, (len(written), 1))
+    behind = jnp.cumsum(written[:, ::-1], -1)[:, ::-1] - 1  # bytes of the caption that come after
+    share = behind / jnp.maximum(1, jnp.sum(written, -1, keepdims=True))
+    order = jnp.where(kinds > 1 - begun, share, jax.random.uniform(drawn, written.shape))
+    wholly = kinds < unknown
+    return written & ((order < rates) | wholly), wholly[:, 0]
 
 
 def caption_places(ids: Integer[Array, "B L"]) -> Bool[Array, "B L"]:
