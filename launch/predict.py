@@ -6,10 +6,14 @@
     ... answer --image=FILE --text="what color is the ball?"           a question about the picture
     ... sense --image=FILE --text="a red bat" --word=bat               which of a word's meanings, by a dictionary
     ... associate --image=FILE --text="a red bat" --picture=OUT.png    what in the picture each word speaks of
+    ... classify --image=FILE --labels="red bat,blue cup"              which label a picture has, by its text alone
+    ... tags --image=FILE [--labels=a,b,c]                             the labels that are nearest
+    ... match --image=FILE --text="a red bat"                          whether the two belong together
     ... objects --image=FILE --picture=OUT.png                         what belongs together, and how closely
     ... localize --image=FILE --audio=FILE --picture=OUT.png           where in the picture the sound comes from
     ... index --folder=DIR --index=FILE.npz                            makes pictures, sounds and texts findable
-    ... retrieve --index=FILE.npz --text=TEXT [--of=audio]             finds them; --image, --audio, --minus_text add up
+    ... retrieve --index=FILE.npz --text=TEXT [--of=audio]             finds them; --image, --audio, --minus_text add
+                                                                       up, --picture=OUT.png draws what was found
     ... embed --image=FILE                                             a unit vector, or --text=TEXT
     ... fill --input=QUESTIONS.jsonl [--output=ANSWERS.jsonl]          one JSON object a line, with the flags' names
 
@@ -21,9 +25,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from absl import flags
+
 from xmjax import cli, predict
 
 predict.define_flags()
+flags.adopt_module_key_flags(predict)  # so that --help tells them
 
 if __name__ == "__main__":
     cli.run(predict.run, positional=1)

@@ -11,9 +11,10 @@
         standard texts, the labels of regions, with crops of what they stand for
 
     ... videos --input=DIR_or_LIST.txt --output=DIR [--held_out=FILE | --validation_fraction=0.1] [--segment=10]
-        [--size=256] [--captions=FILE.jsonl] [--workers=N] [--timeout=120]
-    ... sounds --input=FILE.jsonl --root=DIR --output=DIR [as above]
-    ... stamps --output=DIR [--root=DIR] [--spoken] [as above]
+        [--size=256] [--captions=FILE.jsonl] [--keep_silent] [--workers=N] [--timeout=120]
+    ... sounds --input=FILE.jsonl --root=DIR --output=DIR
+        [--held_out=FILE | --validation_fraction=0.1] [--size=256] [--workers=N] [--timeout=120]
+    ... stamps --output=DIR [--root=DIR] [--spoken] [as sounds]
         frames with their sound, for --config.frame_audio.source=clips --config.frame_audio.root=DIR
 
 Each command is explained in xmjax/prepare.py or xmjax/media/commands.py, and what the files hold in docs/data.md.
@@ -30,6 +31,7 @@ from absl import flags
 from xmjax import cli, prepare
 from xmjax.errors import UserError
 from xmjax.media import commands  # noqa: F401, which registers its own
+from xmjax.registry import suggest
 
 flags.DEFINE_string("workdir", None, "of the run whose data and vectors are used")
 flags.DEFINE_string(
@@ -64,8 +66,11 @@ def main(name: str = "") -> None:
     if not name:
         raise UserError(f"name a command: prepare.py {'|'.join(sorted(prepare.COMMANDS.items))}")
     command = prepare.COMMANDS[name]
-    given = {}
-    for field, parameter in inspect.signature(command).parameters.items():
+    given, parameters = {}, inspect.signature(command).parameters
+    for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0]):
+        if flag.value is not None and flag.name not in parameters and not flag.using_default_value:
+            raise UserError(f"{name} does not read --{flag.name}: {suggest(flag.name, parameters)}")
+    for field, parameter in parameters.items():
         if flags.FLAGS[field].value is not None:
             given[field] = flags.FLAGS[field].value
         elif parameter.default is parameter.empty:

@@ -139,3 +139,14 @@ def test_what_hears_sounds_needs_them(make_sound_config):
         with pytest.raises(UserError, match=r"config\.frame_audio\.sound=False.*hears sounds"):
             make_sound_config({"objectives": objectives, "frame_audio.sound": False})
     make_sound_config({"objectives": {"contrast": options("contrast")}, "frame_audio.sound": False})
+
+
+def test_a_run_of_the_playroom_is_evaluated_on_clips_as_it_is(make_sound_config):
+    config = make_sound_config({"frame_audio.source": "clips", "frame_audio.root": "set"})
+    assert config.frame_audio.sound
+
+
+def test_no_more_bands_than_a_window_tells_apart(make_sound_config):
+    make_sound_config({"model.audio.window": 400, "model.audio.bands": 88})
+    with pytest.raises(UserError, match=r"model\.audio\.bands=96.*400 samples tells 89 apart"):
+        make_sound_config({"model.audio.window": 400, "model.audio.bands": 96})

@@ -19,6 +19,7 @@ from xmjax.evaluation.localize import (
     above,
     area,
     at_half,
+    box_around,
     boxed,
     boxes_of,
     centre,
@@ -204,3 +205,10 @@ def test_a_map_is_evened_out_among_what_looks_alike(config, apply_model):
     evened, plain = (np.asarray(x).reshape(4, 4) for x in apply_model(config, run)(params, image, audio))
     assert evened.min() >= plain.min() - 1e-6 and evened.max() <= plain.max() + 1e-6
     assert evened[:, :2].std() < plain[:, :2].std()
+
+
+def test_of_two_peaks_the_box_is_around_the_larger_part():
+    heat = np.zeros((32, 32), np.float32)
+    heat[2:10, 2:10], heat[25:29, 25:29], heat[0, 31] = 1.0, 1.0, 0.5
+    assert box_around(heat) == (2 / 32, 2 / 32, 10 / 32, 10 / 32)
+    assert box_around(np.ones((8, 8), np.float32)) is None

@@ -8,7 +8,7 @@ import pytest
 from xmjax.errors import UserError
 from xmjax.models.embedders import Tokens
 from xmjax.models.passes import Passes
-from xmjax.objectives import OBJECTIVES, make, options
+from xmjax.objectives import OBJECTIVES, make, options, total_loss
 from xmjax.objectives.contrast import infonce_loss, ranking_loss, squared, variable_margin
 
 N, E = 6, 5
@@ -42,12 +42,12 @@ def simple(x, y, a: float, positive=None) -> float:
     return total / len(x)
 
 
-def varied(x, y, a: float) -> float:
-    """L^V_xy of the paper."""
+def varied(x, y, a: float, positive=None) -> float:
+    """L^V_xy of the paper, likewise."""
     total = 0.0
     for i in range(len(x)):
         for j in range(len(x)):
-            if j != i:
+            if j != i and not (positive is not None and positive[i, j]):
                 total += max(0.0, float(x[i] @ y[j] - x[i] @ y[i]) + sigmoid(-float(x[i] @ x[j])) * a)
     return total / len(x)
 
@@ -141,11 +141,13 @@ def test_losses_are_those_of_the_whole_batch_on_any_number_of_devices(devices):
     assert float(found) == pytest.approx(varied(x, y, 0.2) + simple(y, x, 0.2), abs=1e-5)
 
 
-@pytest.mark.parametrize("loss", ["infonce", "ranking"])
-def test_pictures_learn_from_texts_and_from_sounds_in_one_step(make_sound_config, batch_at, loss):
+@pytest.mark.parametrize(("loss", "captions"), [("infonce", 1), ("ranking", 1), ("ranking", 2)])
+def test_pictures_learn_from_texts_and_from_sounds_in_one_step(make_sound_config, batch_at, loss, captions):
+    """The total of the ranking losses is the paper's four terms, with the weights of the two streams."""
     chosen = {"loss": loss, "margin": 0.2, "variable": True}
     both = {"contrast": options("contrast", **chosen), "sound": options("sound", **chosen)}
-    config = make_sound_config({"objectives": both, "batch_size": 4})
+    both["sound"]["weight"] = 0.5
+    config = make_sound_config({"objectives": both, "batch_size": 4, "data.captions": captions})
     batch = batch_at(config)
     assert set(batch["frame_audio"]) == {"id", "image", "audio"}  # no text ever comes with a sound
     assert batch["frame_audio"]["audio"].shape == (4, 8000) and batch["frame_audio"]["audio"].dtype == np.uint8
@@ -170,15 +172,21 @@ def test_pictures_learn_from_texts_and_from_sounds_in_one_step(make_sound_config
         def scale(self):
             return jnp.float32(5)
 
-    found = {}
-    for name, objective in make(config).items():
-        passes = Passes(Towers(), jax.tree.map(jnp.asarray, batch[objective.options.stream]))
-        found[name], _ = objective.loss(passes, jax.random.key(0))
-    assert all(np.isfinite(float(v)) and float(v) > 0 for v in found.values())
-    images, sounds = (np.asarray(passes.tower(m)) for m in ("image", "audio"))
-    if loss == "ranking":
-        expected = varied(images, sounds, 0.2) + simple(sounds, images, 0.2)
-        assert float(found["sound"]) == pytest.approx(expected, abs=1e-5)
+    arrays = jax.tree.map(jnp.asarray, batch)
+    total, metrics = total_loss(make(config), Towers(), arrays, jnp.int32(0), jax.random.key(0))
+    assert all(np.isfinite(float(value)) for value in metrics.values()) and total > 0
+    if loss != "ranking":
+        return
+    passes = {stream: Passes(Towers(), rows) for stream, rows in arrays.items()}
+    sounds, frames = (np.asarray(passes["frame_audio"].tower(m)) for m in ("audio", "image"))
+    texts, images = (np.asarray(passes["image_text"].tower(m)) for m in ("text", "image"))
+    own = np.repeat(np.repeat(np.eye(4, dtype=bool), captions, 0), captions, 1)
+    images = np.repeat(images, captions, 0)  # an anchor of each of its captions
+    heard = varied(frames, sounds, 0.2) + simple(sounds, frames, 0.2)
+    told = varied(images, texts, 0.2, own) + simple(texts, images, 0.2, own)
+    assert float(metrics["sound/loss"]) == pytest.approx(heard, abs=1e-5)
+    assert float(metrics["contrast/loss"]) == pytest.approx(told, abs=1e-5)
+    assert float(total) == pytest.approx(told + 0.5 * heard, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from xmjax.errors import UserError
+from xmjax.evaluation.localize import box_around
 from xmjax.lexicon.library import Library
 from xmjax.model_api import Associated, Found
 from xmjax.search import Hit
@@ -82,6 +83,8 @@ def draw_objects(image: UInt8[np.ndarray, "Y X 3"], found: Found, path: Path) ->
 def draw_heat(image: UInt8[np.ndarray, "Y X 3"], heat: Float[np.ndarray, "S S"], path: Path) -> None:
     """Writes a PNG with a picture and, beside it, the same under a map of where a sound comes from.
 
+    What is found, the box around the largest part above the threshold, is drawn in white.
+
     Args:
       image: the picture as the model read it.
       heat: of `Model.localize`.
@@ -91,6 +94,7 @@ def draw_heat(image: UInt8[np.ndarray, "Y X 3"], heat: Float[np.ndarray, "S S"],
       UserError: the file cannot be written.
     """
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
     side = image.shape[0]
     figure = Figure(figsize=(9, 4.5), layout="constrained")
@@ -98,7 +102,9 @@ def draw_heat(image: UInt8[np.ndarray, "Y X 3"], heat: Float[np.ndarray, "S S"],
         axes.imshow(image, extent=(0, side, side, 0), interpolation="nearest")
         if shown:
             drawn = axes.imshow(heat, extent=(0, side, side, 0), cmap="magma", alpha=0.6, interpolation="bilinear")
-            axes.contour(heat, [(heat.min() + heat.max()) / 2], extent=(0, side, 0, side), colors="white")
+            if box := box_around(heat):
+                y0, x0, y1, x1 = (side * edge for edge in box)
+                axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="white", linewidth=2))
             figure.colorbar(drawn, ax=axes, label="cosine with the sound")
     _save(figure, path)
 

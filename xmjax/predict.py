@@ -19,7 +19,7 @@ from absl import flags
 import xmjax
 from xmjax import inputs
 from xmjax.errors import UserError
-from xmjax.evaluation.localize import above
+from xmjax.evaluation.localize import box_around
 from xmjax.inference import read_step
 from xmjax.lexicon import open_dictionary
 from xmjax.model_api import Model
@@ -206,10 +206,10 @@ def localize(model: Model, image: str, audio: str, picture: str | None = None) -
     found = model.localize(image, audio)
     if picture is not None:
         draw_heat(_pixels(model, image), found, Path(picture))
-    rows, columns = (np.flatnonzero(above(found).any(axis)) for axis in (1, 0))
-    if not len(rows):
+    box = box_around(found)
+    if box is None:
         return Answer({"box": None}, ["nowhere: the sound is as near to every part of the picture"])
-    y0, y1, x0, x1 = (x / len(found) for x in (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1))
+    y0, x0, y1, x1 = box
     y, x = (int(k) / len(found) for k in np.unravel_index(found.argmax(), found.shape))
     values = {"box": [y0, x0, y1, x1], "peak": [y, x], "cosine": round(float(found.max()), 6)}
     return Answer(values, [f"x {x0:.2f}-{x1:.2f}, y {y0:.2f}-{y1:.2f}, most at x {x:.2f}, y {y:.2f}"])
@@ -218,6 +218,8 @@ def localize(model: Model, image: str, audio: str, picture: str | None = None) -
 @COMMANDS.register("index")
 def index(model: Model, folder: str, index: str) -> Answer:
     """Makes an index of a folder's pictures, sounds and texts, for retrieve."""
+    if not Path(index).parent.is_dir():  # before a large folder is read for nothing
+        raise UserError(f"--index={index} cannot be written: give a file in a folder that exists")
     made = model.make_index(folder)
     made.save(index)
     counts = Counter(made.modalities)

@@ -6,6 +6,7 @@ milliseconds, so that no approximate library is needed before tens of millions.
 
 import dataclasses
 import os
+import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from rich.console import Console
+from rich.progress import track
 
 from xmjax.errors import UserError
 
@@ -171,7 +174,8 @@ def index_folder(model: "Model", folder: str | os.PathLike[str]) -> Index:
         items: list[tuple[str, Any]] = [(p.relative_to(root).as_posix(), p) for p in found]
         if modality == "text":
             items = [(line, line) for _, p in items for line in _lines(p)]
-        for start in range(0, len(items), CHUNK):
+        starts, screen = range(0, len(items), CHUNK), Console(stderr=True)
+        for start in track(starts, f"reading {modality}", console=screen, disable=not sys.stderr.isatty()):
             chunk = items[start : start + CHUNK]
             try:
                 vectors = model.embed(**{modality: [given for _, given in chunk]})

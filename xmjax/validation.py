@@ -8,6 +8,7 @@ from xmjax.errors import UserError
 from xmjax.models.fusion import FUSIONS
 from xmjax.models.objects import METHODS
 from xmjax.models.signals import EMBEDDERS
+from xmjax.models.sound import most_bands
 from xmjax.models.vit import HEAD
 from xmjax.training import adapters
 
@@ -131,11 +132,16 @@ def validate(config: Config) -> None:
         )
         whole = audio.embedder not in ("mel", "resnet18") or audio.bands % audio.patch == 0
         check(whole, "model.audio.patch", audio.patch, "must divide audio.bands")
+        if audio.embedder in ("mel", "resnet18"):
+            most = most_bands(audio.window // 2 + 1)
+            remedy = f"a window of {audio.window} samples tells {most} apart: choose no more, or a longer window"
+            check(1 <= audio.bands <= most, "model.audio.bands", audio.bands, remedy)
     for field, stream in (("data", config.data), ("frame_audio", config.frame_audio)):
-        sounds = not stream.sound or (stream.source == "playroom" and bool(audio.embedder))
+        # Clips have sounds without being asked for them: a run of the playroom is evaluated on them as it is.
+        sounds = not stream.sound or (stream.source in ("playroom", "clips", "none") and bool(audio.embedder))
         lists = not stream.held_out or stream.source in ("folder", "stamps")
         check(lists, f"{field}.held_out", stream.held_out, "lists records of a folder or of stamps; leave it empty")
-        check(sounds, f"{field}.sound", True, "needs source='playroom' and config.model.audio.embedder, such as 'mel'")
+        check(sounds, f"{field}.sound", True, "needs config.model.audio.embedder, such as 'mel', and source='playroom'")
     for name, others in model.others.items():
         _check_other(name, others, model.fusion_layers, check)
     text = model.text

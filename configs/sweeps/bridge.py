@@ -5,7 +5,7 @@
 Ranking losses stand beside InfoNCE and beside fixed margins of once, half and twice the variable one's, for a variable
 margin of 0.2 is about 0.1 in the mean, and one of 0.4 about 0.2. Without the frames that sound there is no bridge, and
 texts should find sounds by chance. The networks of their paper, smaller, are one arm; mixing is a score of every arm,
-beside the picture alone.
+beside the picture alone and the sound alone.
 """
 
 from ml_collections import ConfigDict
@@ -45,6 +45,7 @@ def get_config() -> ConfigDict:
                 "playroom/retrieval/text_to_audio/R@10",
                 "playroom/retrieval/text_to_image+audio/R@1",
                 "playroom/retrieval/text_to_image+audio/R@1/image_alone",
+                "playroom/retrieval/text_to_image+audio/R@1/audio_alone",
                 "playroom/retrieval/text_to_image+audio/share",
             ),
             "control": "infonce",

@@ -55,7 +55,6 @@ def test_a_run_trains_on_it(whole, launcher, workdir):
         "--config=configs/sound.py:smoke",
         "--config.frame_audio.source=clips",
         f"--config.frame_audio.root={whole}",
-        "--config.frame_audio.sound=False",
         "--config.batch_size=8",
         "--config.evaluation.names=('sound',)",
     )

@@ -52,6 +52,16 @@ def test_mel_filters_are_those_of_a_loop():
         sound.mel_filters(128, 65)
 
 
+def test_log_mel_is_that_of_scipy():
+    x = np.random.default_rng(0).uniform(-1, 1, (2, 1600)) * np.array([[1.0], [1e-3]])
+    _, _, z = scipy.signal.stft(x, nperseg=400, noverlap=240, boundary=None, padded=False)
+    hann = scipy.signal.get_window("hann", 400)
+    power = (np.abs(z) * hann.sum()).transpose(0, 2, 1) ** 2
+    # Of the floor, 1e-6, the logarithm is -13.8; it is scaled to -1.
+    expected = np.log(power @ sound.mel_filters(64, 201) + 1e-6) / 6.907755 + 1
+    np.testing.assert_allclose(sound.log_mel(jnp.asarray(x, jnp.float32), 400, 160, 64), expected, atol=1e-4)
+
+
 def test_log_mel_hears_pitch_and_loudness():
     time = np.arange(3200) / 16000
     tones = np.stack([np.sin(2 * np.pi * f * time) * a for f, a in ((300, 0.5), (3000, 0.5), (3000, 0.05), (0, 0))])

@@ -39,7 +39,7 @@ class Clips:
       fit: how images become square, see `images.decode`.
       samples: length of the window of sound; 0 reads none.
       captions: whether records have their captions; without any, a record of "train" cannot be read then.
-      languages: language tags of captions to keep. Empty: all.
+      languages: language tags of captions to keep, beside those that have none. Empty: all.
       keep_file_bytes: whether records also have the undecoded JPEG file.
       name: what to call this source.
 
@@ -141,7 +141,7 @@ class Clips:
     def _texts(self, captions: dict[str, Any]) -> list[Caption]:
         pairs = zip(captions["text"], captions["language"], strict=True)
         found = [Caption(text.decode(), language.decode()) for text, language in pairs]
-        wanted = [c for c in found if not self._languages or c.language in self._languages]
+        wanted = [c for c in found if not self._languages or not c.language or c.language in self._languages]
         return [Caption(c.text, c.language, words=words(c.text)) for c in wanted]
 
 

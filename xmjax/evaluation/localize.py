@@ -153,6 +153,16 @@ def boxed(region: Bool[np.ndarray, "S S"]) -> Bool[np.ndarray, "S S"]:
     return found
 
 
+def box_around(heat: Float[np.ndarray, "S S"]) -> Box | None:
+    """What is scored of a map, (y0, x0, y1, x1) as fractions of the side; None of a constant one."""
+    region = boxed(above(heat))
+    if not region.any():
+        return None
+    ends = [np.flatnonzero(region.any(axis)) for axis in (1, 0)]
+    (y0, y1), (x0, x1) = ((float(e[0] / len(heat)), float((e[-1] + 1) / len(heat))) for e in ends)
+    return y0, x0, y1, x1
+
+
 def mask(boxes: Sequence[Box], size: int) -> Bool[np.ndarray, "S S"]:
     """Pixels whose middle lies in one of several boxes (y0, x0, y1, x1), fractions of the side."""
     middle = (np.arange(size) + 0.5) / size

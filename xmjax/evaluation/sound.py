@@ -40,8 +40,8 @@ class SoundEvaluator(Evaluator):
             "audio": np.stack([audio_bytes(r) for r in self.records]),
         }
         if all(r.captions for r in self.records):
-            texts = [r.captions[i % len(r.captions)].text for i, r in enumerate(self.records)]
-            arrays["text"] = np.stack([text_ids(t, config.model.text.max_bytes) for t in texts])
+            self.captions = [r.captions[i % len(r.captions)] for i, r in enumerate(self.records)]
+            arrays["text"] = np.stack([text_ids(c.text, config.model.text.max_bytes) for c in self.captions])
         self.arrays, names = arrays, tuple(arrays)
         self.run = self.compiled(lambda model, *data: [vectors(model, d, m) for m, d in zip(names, data, strict=True)])
         self.pools = {
@@ -57,6 +57,12 @@ class SoundEvaluator(Evaluator):
         self.constant = self._scores({p: np.zeros((len(self.records),) * 2) for p in self.pools}, "/random")
         if known:
             self.constant |= self._scores(self._truth(), "/oracle")
+        if self.mixed:
+            rows = slice(self.mixed, None)
+            arms = {"random": np.zeros_like(self.equal, float)} | ({"oracle": self._fits()} if known else {})
+            for arm, matrix in arms.items():
+                found = recalls([matrix[rows, rows]], [self.equal[rows, rows]])
+                self.constant |= {f"{MIXED}/{key}/{arm}": value for key, value in found.items()}
 
     def _scores(self, matrices: dict[tuple[str, str], np.ndarray], suffix: str = "") -> Scores:
         scores = {}
@@ -81,6 +87,14 @@ class SoundEvaluator(Evaluator):
         told = {("audio", "image"): seen, ("image", "audio"): seen.T, ("audio", "text"): said, ("text", "audio"): said}
         return {pair: told[pair] for pair in self.pools}
 
+    def _fits(self) -> np.ndarray:
+        """Whether the caption of each record says what is heard and seen of another."""
+        looks = np.array([_looks(r.truth.toys[r.truth.sounding]) for r in self.records])
+        found = (looks[:, None] == looks).astype(float)
+        for i, j in np.argwhere(found):
+            found[i, j] += playroom.describes(self.captions[i], self.records[j].truth)
+        return found
+
     def __call__(self, params):
         names = [f"retrieval/{a}_to_{b}/n" for a, b in getattr(self, "pools", {("image", "audio"): 0})]
         if not self.records:
@@ -88,7 +102,7 @@ class SoundEvaluator(Evaluator):
         found = dict(zip(self.arrays, self.run(params, *self.arrays.values()), strict=True))
         scores = self._scores({(a, b): found[a] @ found[b].T for a, b in self.pools}) | self.constant
         if self.mixed:
-            scores |= mixed_scores(found["text"], found["image"], found["audio"], self.mixed)
+            scores |= mixed_scores(found["text"], found["image"], found["audio"], self.mixed, self.equal)
         return Report(scores | dict.fromkeys(names, len(self.records)))
 
 
@@ -98,29 +112,37 @@ def equal_rows(rows: np.ndarray) -> np.ndarray:
     return group[:, None] == group[None, :]
 
 
+MIXED = "retrieval/text_to_image+audio"
+
 MIXTURES = tuple(np.linspace(0, 1, 11).tolist())
 """Shares of sound that are tried in a picture's vector."""
 
 
-def mixed_scores(text: np.ndarray, image: np.ndarray, audio: np.ndarray, half: int) -> Scores:
-    """Pictures found for texts when their sounds are mixed into their vectors (Kim and Yoon, section 4.3).
+def mixed_scores(
+    text: np.ndarray, image: np.ndarray, audio: np.ndarray, half: int, equal: np.ndarray | None = None
+) -> Scores:
+    """Pictures found for texts when their sounds are mixed into their vectors (Kim and Yoon, section 4).
 
     The share of sound is chosen on the first ``half`` of the records and tried on the others, a half of the items.
+    Beside it stand the picture alone and the sound alone: a text may tell of what is heard more than of what is seen.
 
     Args:
       text, image, audio: unit vectors [N, E] of the records.
       half: records that choose.
+      equal: which records answer for each other [N, N]; by default each for itself.
     """
+    equal = np.eye(len(text), dtype=bool) if equal is None else equal
 
     def found(share: float, rows: slice) -> Scores:
-        return recalls([text[rows] @ ((1 - share) * image[rows] + share * audio[rows]).T])
+        mixed = (1 - share) * image[rows] + share * audio[rows]
+        return recalls([text[rows] @ mixed.T], [equal[rows, rows]])
 
     choosing, trying = slice(0, half), slice(half, None)
     share = max(MIXTURES, key=lambda share: (found(share, choosing)["R@1"], -share))
-    name = "retrieval/text_to_image+audio"
-    scores = {f"{name}/{key}": value for key, value in found(share, trying).items()}
-    scores |= {f"{name}/{key}/image_alone": value for key, value in found(0.0, trying).items()}
-    return scores | {f"{name}/share": share, f"{name}/n": len(text) - half}
+    scores = {f"{MIXED}/{key}": value for key, value in found(share, trying).items()}
+    for arm, alone in (("image_alone", 0.0), ("audio_alone", 1.0)):
+        scores |= {f"{MIXED}/{key}/{arm}": value for key, value in found(alone, trying).items()}
+    return scores | {f"{MIXED}/share": share, f"{MIXED}/n": len(text) - half}
 
 
 def sound_records(config: Config, captions: bool = True) -> list[Record]:

@@ -18,8 +18,9 @@ class VideosEvaluator(Evaluator):
     """Recall and median rank of videos for texts, "retrieval/text_to_video": one item a file, asked by its first text.
 
     A video's vector is the mean over frames, at `MOMENTS` of each of its pieces. "retrieval/text_to_video+audio" mixes
-    `evaluation.audio_share` of its sound in; that share is to be chosen on other data, such as the run's own
-    (`evaluation.sound`). All files of the list are one pool, of whichever `evaluation.samples` are read.
+    `evaluation.audio_share` of its sound in, where it has one ("silent" counts those that have none); that share is to
+    be chosen on other data, such as the run's own (`evaluation.sound`). All files of the list are one pool, of
+    whichever `evaluation.samples` are read.
     """
 
     stream = "frame_audio"
@@ -41,6 +42,7 @@ class VideosEvaluator(Evaluator):
         self.arrays = {"image": self.pictures(self.records)}
         if self.audio_share:
             self.arrays["audio"] = np.stack([audio_bytes(r) for r in self.records])
+            self.heard = np.isin(np.arange(len(self.files)), self.of[[r.audio.any() for r in self.records]])
         shown = tuple(self.arrays)
         self.show = self.compiled(lambda model, *data: [vectors(model, d, m) for m, d in zip(shown, data, strict=True)])
         self.read = self.compiled(lambda model, text: vectors(model, text, "text"))
@@ -54,8 +56,9 @@ class VideosEvaluator(Evaluator):
         videos = {modality: mean_by(rows, self.of, len(self.files)) for modality, rows in found.items()}
         arms = {name: videos["image"]}
         if self.audio_share:
-            arms[f"{name}+audio"] = (1 - self.audio_share) * videos["image"] + self.audio_share * videos["audio"]
-        scores: Scores = {}
+            share = self.audio_share * self.heard[:, None]
+            arms[f"{name}+audio"] = (1 - share) * videos["image"] + share * videos["audio"]
+        scores: Scores = {f"{name}+audio/silent": int(np.sum(~self.heard))} if self.audio_share else {}
         for arm, rows in arms.items():
             scores |= {f"{arm}/{key}": value for key, value in recalls([text @ rows.T]).items()}
             scores[f"{arm}/n"] = len(self.files)

@@ -37,6 +37,12 @@ def stft(x: Float[Array, "B T"], window: int, hop: int) -> Complex64[Array, "B F
 
 
 @functools.cache
+def most_bands(bins: int) -> int:
+    """The most mel bands, and any number below it, of which each holds one of so many bins."""
+    return next(bands for bands in range(1, bins + 2) if not _filters(bands, bins).any(0).all()) - 1
+
+
+@functools.cache
 def mel_filters(bands: int, bins: int, rate: int = RATE) -> np.ndarray:
     """Triangular filters float32 [bins, bands], evenly spaced in mel, 2595 log10(1 + f / 700), from 0 to rate / 2.
 
@@ -46,14 +52,19 @@ def mel_filters(bands: int, bins: int, rate: int = RATE) -> np.ndarray:
     Raises:
       ValueError: a band holds no bin.
     """
+    filters = _filters(bands, bins, rate)
+    if not filters.any(0).all():
+        raise ValueError(f"{bands} mel bands are too many for {bins} bins: the lowest hold none")
+    return filters.astype(np.float32)
+
+
+def _filters(bands: int, bins: int, rate: int = RATE) -> np.ndarray:
+    """`mel_filters`, of which some may be empty."""
     top = 2595 * np.log10(1 + rate / 2 / 700)
     edges = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
     frequency = np.linspace(0, rate / 2, bins)[:, None]
     low, middle, high = edges[:-2], edges[1:-1], edges[2:]
-    filters = np.clip(np.minimum((frequency - low) / (middle - low), (high - frequency) / (high - middle)), 0, None)
-    if not filters.any(0).all():
-        raise ValueError(f"{bands} mel bands are too many for {bins} bins: the lowest hold none")
-    return filters.astype(np.float32)
+    return np.clip(np.minimum((frequency - low) / (middle - low), (high - frequency) / (high - middle)), 0, None)
 
 
 def log_mel(x: Float[Array, "B T"], window: int, hop: int, bands: int) -> Float[Array, "B F M"]:
