@@ -1,6 +1,6 @@
 """Contrast of pictures with captions and with sounds, in a few minutes: the ground of ablations of the bridge.
 
-    python launch/pretrain.py --config=configs/bridge.py          one CPU core, six to ten minutes beside other work
+    python launch/pretrain.py --config=configs/bridge.py          one CPU core, four minutes
     python launch/pretrain.py --config=configs/bridge.py:smoke    two CPU cores, under a minute, learns nothing
 
 configs/sound.py with coarser pictures, in English, and without localisation.

@@ -1,6 +1,6 @@
 """What Kim and Yoon's half-supervised model claims: the variable margin, sound mixed in, the image as the bridge.
 
-    python launch/sweep.py --config=configs/sweeps/bridge.py --jobs=2     two CPU cores, three hours (24 runs)
+    python launch/sweep.py --config=configs/sweeps/bridge.py --jobs=2     two CPU cores, an hour (24 runs)
 
 Ranking losses stand beside InfoNCE and beside fixed margins of once, half and twice the variable one's, for a variable
 margin of 0.2 is about 0.1 in the mean, and one of 0.4 about 0.2. Without the frames that sound there is no bridge, and
