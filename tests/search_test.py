@@ -1,7 +1,9 @@
 """Tests of search: an index of a folder, what is nearest, queries that add and subtract, and what goes wrong."""
 
 import io
+import sys
 import wave
+from functools import partial
 
 import jax
 import numpy as np
@@ -10,6 +12,8 @@ from PIL import Image
 
 from xmjax.data import playroom
 from xmjax.errors import UserError
+from xmjax.media import children
+from xmjax.media import listen as listen_module
 from xmjax.model_api import Model
 from xmjax.objectives import options
 from xmjax.predict import COMMANDS
@@ -46,6 +50,7 @@ def folder(tmp_path_factory):
         (path / f"{i}.wav").write_bytes(wav(record.audio))
     (path / "words.txt").write_text("a red cup\n\na blue hat\n")
     (path / "broken.png").write_bytes(b"no picture")
+    (path / "broken.wav").write_bytes(b"no sound")
     (path / "ignored.csv").write_text("1,2")
     return path
 
@@ -63,10 +68,26 @@ def test_everything_that_the_model_reads_is_indexed(index, model):
         "a red cup": "text",
         "a blue hat": "text",
     }
-    assert list(index.unreadable) == ["broken.png"] and "cannot be decoded" in index.unreadable["broken.png"]
+    assert sorted(index.unreadable) == ["broken.png", "broken.wav"]
+    assert "cannot be decoded" in index.unreadable["broken.png"] and "Invalid data" in index.unreadable["broken.wav"]
     np.testing.assert_allclose(np.linalg.norm(index.vectors, axis=1), 1, atol=1e-5)
     heard = model.embed(audio=[r.audio for r in RECORDS])
     np.testing.assert_allclose(index.vectors[[index.names.index(f"{i}.wav") for i in range(4)]], heard, atol=1e-5)
+
+
+def test_a_sound_that_ends_its_decoder_costs_nothing_else(model, folder, monkeypatch):
+    """A child that dies of one file, and answers for the others."""
+    pytest.importorskip("av")
+    dying = "import os, sys\nfrom xmjax.media import decode\nwhole = decode.outcome\n"
+    dying += "decode.outcome = lambda job: os.abort() if '2.wav' in job['path'] else whole(job)\ndecode.main()"
+    monkeypatch.setattr(listen_module, "run", partial(children.run, command=(sys.executable, "-c", dying)))
+    found = index_folder(model, folder)
+    assert "died of signal 6" in found.unreadable["2.wav"]
+    assert [n for n, m in zip(found.names, found.modalities, strict=True) if m == "audio"] == [
+        "0.wav",
+        "1.wav",
+        "3.wav",
+    ]
 
 
 def test_what_is_asked_is_nearest_to_itself_and_combinations_to_their_sum(index, model):

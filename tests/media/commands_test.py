@@ -17,7 +17,7 @@ from xmjax.data.image_files import falls_in_val
 from xmjax.errors import UserError
 from xmjax.evaluation import EVALUATORS
 from xmjax.evaluation.videos import file_of, mean_by
-from xmjax.media import build, commands
+from xmjax.media import build, children, commands
 
 RATE = Fraction(5)
 
@@ -212,7 +212,7 @@ def test_mistakes_are_named(folder, tmp_path):
 
 
 def test_the_missing_extra_is_named(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "find_spec", lambda name: None)
+    monkeypatch.setattr(children, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'needs the package av: pip install -e "\.\[media\]"'):
         commands.videos(str(folder), str(tmp_path / "set"))
 

@@ -21,7 +21,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from xmjax import files
 from xmjax.data.image_files import falls_in_val
 from xmjax.errors import UserError
 from xmjax.media.card import write_card
-from xmjax.media.children import run
+from xmjax.media.children import check_decoders, run
 from xmjax.media.cut import WINDOW, cut
 
 VERSION = 1
@@ -178,9 +177,7 @@ def open_writer(root: Path, metadata: Mapping[str, float]) -> tfds.core.Sequenti
 
 
 def _check(items: Sequence[Item], options: Options) -> None:
-    for name in ("av", "soxr"):
-        if find_spec(name) is None:
-            raise UserError(f'decoding needs the package {name}: pip install -e ".[media]"')
+    check_decoders()
     for name, least in (("workers", 0), ("timeout", 1), ("size", 1), ("segment", 1)):
         if getattr(options, name) < least:
             raise UserError(f"--{name}={getattr(options, name)} must be at least {least}")

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from importlib.util import find_spec
 from typing import Any
 
 from xmjax.errors import UserError
@@ -19,6 +20,13 @@ _JOBS = 500
 
 _START = 120
 """Seconds in which a child must have started."""
+
+
+def check_decoders() -> None:
+    """Raises UserError where the packages that decode are not installed."""
+    for name in ("av", "soxr"):
+        if find_spec(name) is None:
+            raise UserError(f'decoding needs the package {name}: pip install -e ".[media]"')
 
 
 class Child:

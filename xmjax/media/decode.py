@@ -25,6 +25,7 @@ from av import logging
 from av.stream import Disposition
 
 from xmjax.data import images
+from xmjax.data.arrays import window
 from xmjax.data.source import RATE
 
 _LEAP = 3600
@@ -361,6 +362,8 @@ def digest(path: str) -> str:
 def outcome(job: dict[str, Any]) -> dict[str, Any]:
     """Does one job: decodes ``path``, with ``picture`` if it names one, to the file ``part``.
 
+    With ``samples`` it is the middle of a sound by itself, of so many.
+
     Returns:
       "state", "kept", "dropped" or "broken", with a "reason" of one line where it is not kept, and what is known of the
       file: "sha256", "seconds", "frames", "still". "failed" if it is not the file's fault: the disk is full.
@@ -374,6 +377,10 @@ def outcome(job: dict[str, Any]) -> dict[str, Any]:
         if job.get("picture"):
             found["picture_sha256"] = digest(job["picture"])
             media = sound(job["path"], job["picture"], job["size"])
+        elif job.get("samples"):
+            audio, count = heard(job["path"]), job["samples"]
+            audio = window(audio, (len(audio) - count) // 2, count)
+            media = Media([], np.zeros(0), audio, 0, count / RATE)
         else:
             media = video(job["path"], job["size"], job.get("keep_silent", False))
     except Unpaired as error:
