@@ -1,6 +1,6 @@
 """Pictures with captions and pictures with sounds: text finds sounds that it was never paired with.
 
-    python launch/pretrain.py --config=configs/sound.py          two CPU cores, half an hour by estimate
+    python launch/pretrain.py --config=configs/sound.py          two CPU cores, twelve minutes to half an hour
     python launch/pretrain.py --config=configs/sound.py:smoke    two CPU cores, under a minute, learns nothing
 
 Two streams in every step: image-caption pairs (supervised) and frame-sound pairs (self-supervised), other scenes in
