@@ -180,7 +180,7 @@ def index_folder(model: "Model", folder: str | os.PathLike[str]) -> Index:
         for start in track(starts, f"reading {modality}", console=screen, disable=not sys.stderr.isatty()):
             chunk = items[start : start + CHUNK]
             if modality == "audio":  # a sound that ends or stops its decoder ends no more
-                heard = listen([path for _, path in chunk], model.config.model.audio.samples)
+                heard: dict[Path, Any] = listen([path for _, path in chunk], model.config.model.audio.samples)
                 unreadable |= {name: found for name, path in chunk if isinstance(found := heard[path], str)}
                 chunk = [(name, heard[path]) for name, path in chunk if name not in unreadable]
             try:

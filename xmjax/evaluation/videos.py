@@ -42,7 +42,7 @@ class VideosEvaluator(Evaluator):
         self.arrays = {"image": self.pictures(self.records)}
         if self.audio_share:
             self.arrays["audio"] = np.stack([audio_bytes(r) for r in self.records])
-            self.heard = np.isin(np.arange(len(self.files)), self.of[[r.audio.any() for r in self.records]])
+            self.heard = np.isin(np.arange(len(self.files)), self.of[self.arrays["audio"].any(1)])
         shown = tuple(self.arrays)
         self.show = self.compiled(lambda model, *data: [vectors(model, d, m) for m, d in zip(shown, data, strict=True)])
         self.read = self.compiled(lambda model, text: vectors(model, text, "text"))
