@@ -29,6 +29,7 @@ def get_config(arg: str = "") -> ConfigDict:
     image = config.model.image
     image.patch = min(image.patch, image.size // 8)
     config.objectives = ConfigDict({n: options(n) for n in ("contrast", "match", "regions", "mask_predict")})
+    config.objectives.regions.seen = 1.0  # what things look like is learned many times faster (docs/log.md)
     config.evaluation.names = ("retrieval", "match", "objects", "mask_predict")
     if size in ("tiny", "small"):
         weigh(config, contrast=0.1, match=2.0, regions=2.0, mask_predict=2.0)

@@ -55,7 +55,9 @@ class MaskPredictEvaluator(Evaluator):
             right = [text in known for text, known in zip(texts, self.references, strict=True)]
             scores[f"mask_predict/{name}"] = float(np.mean(right))
             for record, text in zip(self.records, texts, strict=True):
-                examples[record.id]["unmasked" if name == "exact" else f"unmasked {name}"] = text
+                # Bytes that are guessed one by one may be of no character, which no file of texts can hold.
+                whole = text.encode("utf-8", "replace").decode()
+                examples[record.id]["unmasked" if name == "exact" else f"unmasked {name}"] = whole
         groups = [(c.language, c.style) for c in self.captions]
         return Report(
             {
