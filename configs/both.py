@@ -1,6 +1,6 @@
 """The base run with sounds: fill, contrast and captions of one stream, pictures with sounds of another.
 
-    python launch/pretrain.py --config=configs/both.py:size=small    two CPU cores, within an hour by estimate
+    python launch/pretrain.py --config=configs/both.py:size=small    two CPU cores, half an hour to an hour
     python launch/pretrain.py --config=configs/both.py:smoke         two CPU cores, under a minute, learns nothing
 
 The base run is left as it is, for it takes most of its ten minutes.
