@@ -1,6 +1,6 @@
 """Texts and objects as one input, learned by masking either and by telling whether they match (EP 3 889 830).
 
-    python launch/pretrain.py --config=configs/semantic.py          two CPU cores, twenty minutes to half an hour by estimate
+    python launch/pretrain.py --config=configs/semantic.py          two CPU cores, half an hour by estimate
     python launch/pretrain.py --config=configs/semantic.py:smoke    two CPU cores, under a minute, learns nothing
 
 With a library (docs/data.md) objects are told standard texts, and texts what they look like; a finished run makes it:
@@ -29,7 +29,9 @@ def get_config(arg: str = "") -> ConfigDict:
     image = config.model.image
     image.patch = min(image.patch, image.size // 8)
     config.objectives = ConfigDict({n: options(n) for n in ("contrast", "match", "regions", "mask_predict")})
-    config.objectives.regions.seen = 1.0  # what things look like is learned many times faster (docs/log.md)
+    # What things look like is learned many times faster, and what a text alone makes expect of a picture (docs/log.md).
+    config.objectives.regions.seen, config.objectives.regions.everything = 1.0, 0.5
+    config.objectives.mask_predict.unknown, config.objectives.mask_predict.begun = 0.15, 0.5
     config.evaluation.names = ("retrieval", "match", "objects", "mask_predict")
     if size in ("tiny", "small"):
         weigh(config, contrast=0.1, match=2.0, regions=2.0, mask_predict=2.0)
