@@ -30,6 +30,17 @@ _EVALUATORS = {
     "retrieval": "The picture for a text and the text for a picture, among a pool. "
     "R@k: the right one is among the first k. MedR: its median rank.",
     "caption": "The decoder writes a caption of the picture, in the language and style that it is prompted with.",
+    "match": "Whether a text and a picture belong together, read off the matching identifier: apart from pairs that do "
+    "not, and as the score that finds one for the other.",
+    "rerank": "The best of the towers, put in order again by the matching score.",
+    "objects": "What a masked object is called, told by the text and what is left of the picture; "
+    "and pictures found by the objects that a text makes expect.",
+    "mask_predict": "Captions that are filled in from nothing, several bytes at a time: what is certain first, or what "
+    "stands first.",
+    "localize": "Where in the picture the sound comes from: the box around the largest part of the map.",
+    "arithmetic": "The picture of one toy, less its name, plus another's, is nearest to the other's picture.",
+    "zero_shot": "Which label a picture has, by the texts of the labels alone.",
+    "tags": "The tags of a picture, and the pictures of a tag.",
 }
 
 

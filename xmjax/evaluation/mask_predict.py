@@ -16,8 +16,8 @@ from xmjax.evaluation.items import commonest, references
 from xmjax.evaluation.match import encoded_image
 from xmjax.objectives.mask_predict import caption_places, hidden, unmasked
 
-ROUNDS = 30
-"""Rounds in which a text is written: with ten, two wordings of one thing are mixed."""
+ROUNDS = 60
+"""Rounds in which a text is written: with ten, two wordings of one thing are mixed (docs/log.md)."""
 
 
 @EVALUATORS.register("mask_predict")
