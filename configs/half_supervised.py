@@ -1,6 +1,6 @@
 """The image-bridged half-supervised model as Kim and Yoon trained it: ResNet-18 twice, words, ranking losses.
 
-    python launch/pretrain.py --config=configs/half_supervised.py                          a GPU; hours on two CPU cores
+    python launch/pretrain.py --config=configs/half_supervised.py       a GPU; on a CPU hours, it seems
     python launch/pretrain.py --config=configs/half_supervised.py:smoke                    two CPU cores, under a minute
     python launch/pretrain.py --config=configs/half_supervised.py:size=base,pairs=180000   one GPU; pictures of 224 px
 

@@ -68,7 +68,7 @@ def main(name: str = "") -> None:
     command = prepare.COMMANDS[name]
     given, parameters = {}, inspect.signature(command).parameters
     for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0]):
-        if flag.value is not None and flag.name not in parameters and not flag.using_default_value:
+        if flag.value is not None and flag.name not in parameters:
             raise UserError(f"{name} does not read --{flag.name}: {suggest(flag.name, parameters)}")
     for field, parameter in parameters.items():
         if flags.FLAGS[field].value is not None:

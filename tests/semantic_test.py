@@ -299,7 +299,7 @@ def test_bytes_are_masked_anywhere_or_behind_a_beginning():
 
 @pytest.mark.parametrize("left", [False, True])
 def test_what_is_kept_of_a_text_is_what_is_certain_or_what_comes_first(left, monkeypatch):
-    """A model that is as sure of a byte as it stands far back, and writes the number of the round."""
+    """A model that writes one letter everywhere, the surer of it the further back it stands."""
     known = np.full((1, 8), vocab.PAD, np.int32)
     known[0, :3] = [vocab.BOS, vocab.SEP, vocab.EOS]
     seen = []

@@ -21,6 +21,16 @@ def make_directory(path: Path, flag: str) -> None:
         raise UserError(f"{path} cannot be made: {error.strerror}; choose another {flag}") from error
 
 
+def check_place(path: str | os.PathLike[str], flag: str) -> None:
+    """Tells before the work is done that the file that ``flag`` names could not be written.
+
+    Raises:
+      UserError: its folder does not exist.
+    """
+    if not Path(path).resolve().parent.is_dir():
+        raise UserError(f"{flag}={path} cannot be written: give a file in a folder that exists")
+
+
 def remove_without_files(path: Path) -> None:
     """Removes a directory in which, and below which, there is no file."""
     if not any(below.is_file() for below in path.rglob("*")):

@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 
 import xmjax
-from xmjax import inputs
+from xmjax import files, inputs
 from xmjax.errors import UserError
 from xmjax.evaluation.localize import box_around
 from xmjax.inference import read_step
@@ -218,8 +218,7 @@ def localize(model: Model, image: str, audio: str, picture: str | None = None) -
 @COMMANDS.register("index")
 def index(model: Model, folder: str, index: str) -> Answer:
     """Makes an index of a folder's pictures, sounds and texts, for retrieve."""
-    if not Path(index).parent.is_dir():  # before a large folder is read for nothing
-        raise UserError(f"--index={index} cannot be written: give a file in a folder that exists")
+    files.check_place(index, "--index")  # before a large folder is read for nothing
     made = model.make_index(folder)
     made.save(index)
     counts = Counter(made.modalities)

@@ -45,8 +45,7 @@ def similar(workdir: str, output: str, count: int = 4, least: float = 0.5, limit
     """
     if count < 1 or limit < 2 or not -1 <= least <= 1:
         raise UserError(f"--count={count} and --limit={limit} must be at least 1 and 2, --least={least} from -1 to 1")
-    if not Path(output).resolve().parent.is_dir():
-        raise UserError(f"--output={output} cannot be written: give a file in a folder that exists")
+    files.check_place(output, "--output")
     model = xmjax.load(workdir)
     config = model.config
     source = open_source(config, dataclasses.replace(config.data, similar=""), "train")
@@ -110,8 +109,8 @@ def library(
         given = f"--size={size} --limit={limit} --count={count} --pictures={pictures}"
         raise UserError(f"{given}: the first two must be at least 1, the others at least 0")
     for flag, path in (("output", output), ("sheet", sheet)):
-        if path and not Path(path).resolve().parent.is_dir():
-            raise UserError(f"--{flag}={path} cannot be written: give a file in a folder that exists")
+        if path:
+            files.check_place(path, f"--{flag}")
     config = inference.read_config(Path(workdir))
     image = dataclasses.replace(config.model.image, size=pictures or config.model.image.size)
     read = dataclasses.replace(config, model=dataclasses.replace(config.model, image=image))

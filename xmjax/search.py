@@ -170,7 +170,6 @@ def index_folder(model: "Model", folder: str | os.PathLike[str]) -> Index:
     modalities: list[str] = []
     parts: list[np.ndarray] = []
     unreadable: dict[str, str] = {}
-    nothing = _nothing(model)
     for modality, suffixes in SUFFIXES.items():
         found = [p for p in paths if p.suffix.lower() in suffixes] if modality in known else []
         items: list[tuple[str, Any]] = [(p.relative_to(root).as_posix(), p) for p in found]
@@ -183,8 +182,10 @@ def index_folder(model: "Model", folder: str | os.PathLike[str]) -> Index:
                 heard: dict[Path, Any] = listen([path for _, path in chunk], model.config.model.audio.samples)
                 unreadable |= {name: found for name, path in chunk if isinstance(found := heard[path], str)}
                 chunk = [(name, heard[path]) for name, path in chunk if name not in unreadable]
+            if not chunk:
+                continue
             try:
-                vectors = model.embed(**{modality: [given for _, given in chunk]}) if chunk else nothing
+                vectors = model.embed(**{modality: [given for _, given in chunk]})
             except UserError:  # which of them it is
                 chunk, vectors = _readable(model, modality, chunk, unreadable)
             names += [name for name, _ in chunk]
@@ -198,15 +199,11 @@ def index_folder(model: "Model", folder: str | os.PathLike[str]) -> Index:
     )
 
 
-def _nothing(model: "Model") -> Float[np.ndarray, "0 E"]:
-    return np.zeros((0, model.config.model.embedding), np.float32)
-
-
 def _readable(
     model: "Model", modality: str, items: Sequence[tuple[str, Any]], unreadable: dict[str, str]
 ) -> tuple[list[tuple[str, Any]], Float[np.ndarray, "n E"]]:
     """Those of several items that can be embedded, and their vectors; the others are added to ``unreadable``."""
-    kept, parts = [], [_nothing(model)]
+    kept, parts = [], [np.zeros((0, model.config.model.embedding), np.float32)]
     for name, given in items:
         try:
             parts.append(model.embed(**{modality: given}))

@@ -91,6 +91,7 @@ def test_ambiguous_words_of_pictures_are_trained_and_asked(launcher, tmp_path):
         (("similar", "--workdir=x", "--output=/nowhere/x.jsonl"), "/nowhere/x.jsonl cannot be written"),
         (("similar", "--workdir=x", "--output=x.jsonl", "--count=0"), "--count=0"),
         (("simular",), "simular"),
+        (("stamps", "--output=x", "--captions=y"), "stamps does not read --captions"),
         (("videos", "--input=x"), "videos needs --output"),
         (("videos", "--input=/nowhere", "--output=x"), "--input=/nowhere cannot be read"),
     ],

@@ -119,14 +119,14 @@ class Regions(base.Objective):
         absent = jax.random.bernoulli(rng, self.options.drop, (len(boxes),)) & jnp.all(words == vocab.PAD, (1, 2))
         fused = model.fuse({"image": objects, "text": passes.text(batch["masked_caption"])}, {"text": absent})
         nats, count = label_nats(model, fused["image"].vectors, batch["labels"])
-        parts = {"label": (nats * masked, count * masked), "seen": (nats * ~masked, count * ~masked)}
-        parts["word"] = base.decoded_nats(model, words, *concatenate(fused))
+        weights = {"label": 1.0, "word": 1.0}
+        parts = {"label": (nats * masked, count * masked), "word": base.decoded_nats(model, words, *concatenate(fused))}
+        if self.options.seen:
+            weights["seen"], parts["seen"] = self.options.seen, (nats * ~masked, count * ~masked)
         # Every record counts alike, whatever is masked of it.
         each = {n: jnp.mean(jnp.sum(nats, -1) / jnp.maximum(1, jnp.sum(k, -1))) for n, (nats, k) in parts.items()}
         metrics = {f"{n}_bits_per_byte": base.bits_per_byte(*part) for n, part in parts.items()}
-        if not self.options.seen:
-            del metrics["seen_bits_per_byte"]
-        return each["label"] + self.options.seen * each["seen"] + each["word"], metrics
+        return sum(weights[n] * loss for n, loss in each.items()), metrics
 
 
 def label_nats(
