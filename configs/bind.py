@@ -40,7 +40,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "contrast": options("contrast"),
             "bind": options("bind", modalities=("audio", *FURTHER), weights=(3.0, 1.0, 1.0, 1.0, 1.0)),
         }
-    config.evaluation.names = ("retrieval", "emergent")
+    config.evaluation.names = ("retrieval", "emergent", "zero_shot", "tags")
     if parse(arg) == ("tiny", False):
         config.steps = 2000
     return config
