@@ -47,7 +47,8 @@ class Sweep:
       seeds: of the runs of every arm.
       metrics: names of the scores to compare; empty takes all.
       control: arm that the others are compared with; "" for a sweep of one arm or without comparison.
-      budget_seconds: what a run may take; longer ones are reported. 0 sets no limit.
+      budget_seconds: what a run may take of the whole machine, so of half of its cores twice that; longer ones are
+        reported. 0 sets no limit.
       path: of the sweep's own config, for the table's heading.
     """
 
@@ -357,8 +358,8 @@ def finish(
         "command": shlex.join(["python", "launch/pretrain.py", *one.flags(Path("runs/sweeps") / sweep.name)]),
     }
     append(results, line)
-    over = sweep.budget_seconds and line["seconds"] > sweep.budget_seconds
-    budget = f", over the budget of {sweep.budget_seconds:g} s" if over else ""
+    limit = sweep.budget_seconds * jobs
+    budget = f", over the budget of {limit:g} s" if limit and line["seconds"] > limit else ""
     show(f"  {one.arm}, seed {one.seed}: {line['seconds']} s{budget}")
     return []
 
