@@ -1,0 +1,7 @@
+"""Comparisons as configs, and what several of them share: settings that lead between easy and hard in few minutes."""
+
+SINGLE = {"data.grade": "single", "data.first_grade": "", "data.first_share": 0.0}
+"""One toy a picture, from the first step to the last."""
+
+SMALL = {"model.width": 64, "batch_size": 32}
+"""Half of the width and half of the batch: a step takes a third of the time, and learns about as much early on."""

@@ -12,18 +12,17 @@ without other objectives has learned little in eight (docs/log.md).
 
 from ml_collections import ConfigDict
 
+from configs.sweeps import SINGLE, SMALL
+
 
 def get_config() -> ConfigDict:
     """Four kinds, and from early to late."""
 
     whole = {
+        **SINGLE,
+        **SMALL,
         "objectives.fill.association": "",  # the decoder reads all that was fused
         "model.association": False,
-        "data.grade": "single",
-        "data.first_grade": "",
-        "data.first_share": 0.0,
-        "model.width": 64,
-        "batch_size": 32,
         "steps": 400,
         "evaluation.names": ("fill",),
     }
