@@ -90,7 +90,8 @@ def test_several_runs_at_a_time_share_the_cores(launcher):
     ]  # fmt: skip
     assert all(line["jobs"] == 2 for line in lines)
     assert set().union(*sweep.shares(2)) == set(cores) and not set.intersection(*sweep.shares(2))
-    assert "2 runs at a time" in sweep_table.write(wanted, sweep.plan(wanted), results.parent)
+    table = sweep_table.write(wanted, sweep.plan(wanted), results.parent)
+    assert "2 runs at a time" in table and "All arms: steps=3." in table and table.count("steps=3") == 1
     with pytest.raises(UserError, match="at most one job a core"):
         sweep.shares(len(cores) + 1)
 

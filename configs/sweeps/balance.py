@@ -5,6 +5,8 @@ python launch/sweep.py --config=configs/sweeps/balance.py --jobs=2     two CPU c
 
 from ml_collections import ConfigDict
 
+from configs.sweeps import SINGLE, SMALL
+
 
 def get_config() -> ConfigDict:
     """No focus, and two strengths of it."""
@@ -12,7 +14,9 @@ def get_config() -> ConfigDict:
         {
             "name": "balance",
             "base": "configs/uneven.py",
-            "arms": {f"focus {power:g}": {"objectives.fill.focus": power} for power in (0.0, 1.0, 3.0)},
+            "arms": {
+                f"focus {power:g}": SINGLE | SMALL | {"objectives.fill.focus": power} for power in (0.0, 1.0, 3.0)
+            },
             "seeds": (0, 1, 2),
             "metrics": tuple(
                 f"playroom/subsets/{name}"

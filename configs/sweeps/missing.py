@@ -5,6 +5,8 @@ python launch/sweep.py --config=configs/sweeps/missing.py --jobs=2     two CPU c
 
 from ml_collections import ConfigDict
 
+from configs.sweeps import SINGLE, SMALL
+
 
 def get_config() -> ConfigDict:
     """Modality dropout of 0, 0.3 and 0.6."""
@@ -13,7 +15,10 @@ def get_config() -> ConfigDict:
         {
             "name": "missing",
             "base": "configs/subsets.py",
-            "arms": {f"drop {share}": {"objectives.fill.drop": share, "steps": 400} for share in (0.3, 0.0, 0.6)},
+            "arms": {
+                f"drop {share}": SINGLE | SMALL | {"steps": 400, "objectives.fill.drop": share}
+                for share in (0.3, 0.0, 0.6)
+            },
             "seeds": (0, 1, 2),
             "metrics": tuple(
                 f"playroom/subsets/{name}"

@@ -5,11 +5,13 @@ python launch/sweep.py --config=configs/sweeps/weights.py --jobs=2     two CPU c
 
 from ml_collections import ConfigDict
 
+from configs.sweeps import SMALL
+
 
 def get_config() -> ConfigDict:
     """Equal, given and by their losses."""
     weights, focus = "objectives.bind.weights", "objectives.bind.focus"
-    steps = {"steps": 250}
+    steps = SMALL | {"steps": 400}
     modalities = ("audio", "depth", "inertial", "tags", "thermal")
     return ConfigDict(
         {
