@@ -7,7 +7,7 @@
     ... sense --image=FILE --text="a red bat" --word=bat               which of a word's meanings, by a dictionary
     ... associate --image=FILE --text="a red bat" --picture=OUT.png    what in the picture each word speaks of
     ... classify --image=FILE --labels="red bat,blue cup"              which label a picture has, by its text alone
-    ... tags --image=FILE [--labels=a,b,c]                             the labels that are nearest
+    ... tags --image=FILE [--labels=a,b,c]                             the likeliest labels
     ... match --image=FILE --text="a red bat"                          whether the two belong together
     ... objects --image=FILE --picture=OUT.png                         what belongs together, and how closely
     ... localize --image=FILE --audio=FILE --picture=OUT.png           where in the picture the sound comes from

@@ -14,7 +14,7 @@ from xmjax.data import playroom
 from xmjax.data.folder import Folder
 from xmjax.data.source import Caption, Record, Region
 from xmjax.errors import UserError
-from xmjax.evaluation.prompts import best_prompts, label_vectors, prompts
+from xmjax.evaluation.prompts import label_vectors, prompts, tag_probabilities
 from xmjax.evaluation.tags import (
     TagsEvaluator,
     average_precision,
@@ -181,7 +181,7 @@ def test_tags_of_the_playroom(config, mesh):
         """A picture is near to a text as far as both of what it tells are there."""
         return evaluator.right.astype(float)
 
-    evaluator.read, evaluator.see = read, see
+    evaluator.read, evaluator.see, evaluator.scale = read, see, lambda params, rows: np.full(len(rows), 9.0)
     scores = evaluator(None).scores
     assert scores["tags/n"] == 40
     for way in ("image_to_tag_mAP", "tag_to_image_mAP"):
@@ -189,8 +189,9 @@ def test_tags_of_the_playroom(config, mesh):
         assert scores[f"tags/{way}/chance"] < 0.5
     evaluator.see = lambda p, image: np.zeros((40, width))
     scores = evaluator(None).scores
-    for way in ("image_to_tag_mAP", "tag_to_image_mAP"):
-        assert scores[f"tags/{way}"] == scores[f"tags/{way}/chance"]
+    assert scores["tags/tag_to_image_mAP"] == scores["tags/tag_to_image_mAP/chance"]
+    # Who sees nothing knows that there are fewer colours than kinds, of which each has more prompts.
+    assert scores["tags/image_to_tag_mAP"] == pytest.approx(scores["tags/image_to_tag_mAP/most_frequent"], abs=0.05)
 
 
 def test_labels_of_a_folder(tmp_path, make_config, mesh, tiny_params):
@@ -237,12 +238,22 @@ def test_a_label_is_the_mean_of_its_prompts():
     np.testing.assert_allclose(found, [[2**-0.5, 2**-0.5], [-1, 0]])
 
 
-def test_a_picture_has_a_tag_where_one_of_its_prompts_fits():
+def test_a_tag_is_as_probable_as_its_prompts_together():
     rows = {"a": [1.0, 0.0], "b": [0.0, 1.0], "c": [-1.0, 0.0]}
-    found = best_prompts(
-        lambda texts: np.array([rows[t] for t in texts]), {"x": ["a", "b"], "y": ["c", "b"]}, np.array([[0.8, 0.6]])
+    labels, items = {"x": ["a", "b"], "y": ["c", "b"]}, np.array([[0.8, 0.6], [0.0, 0.0]])
+    found = tag_probabilities(lambda texts: np.array([rows[t] for t in texts]), labels, items, 5.0)
+    a, b, c = np.exp(5 * 0.8), np.exp(5 * 0.6), np.exp(-5 * 0.8)
+    np.testing.assert_allclose(found, [[(a + b) / (a + b + c), (b + c) / (a + b + c)], [2 / 3, 2 / 3]])
+
+
+def test_a_picture_near_to_all_texts_is_not_every_tag_s_first():
+    """Of two pictures with the same likeliest tag, the one that is nearer to all texts is no likelier."""
+    rows = {"a": [1.0, 0.0], "b": [0.8, 0.6]}
+    near, far = np.array([0.9, 0.436]), np.array([0.5, -0.866])
+    found = tag_probabilities(
+        lambda t: np.array([rows[x] for x in t]), {"x": ["a"], "y": ["b"]}, np.stack([near, far]), 9.0
     )
-    np.testing.assert_allclose(found, [[0.8, 0.6]])
+    assert near @ rows["a"] > far @ rows["a"] and found[0, 0] < found[1, 0]
 
 
 def test_templates_of_the_config_come_before_the_data_own(make_config):
@@ -280,7 +291,8 @@ def test_classify_is_a_softmax_by_the_learnt_temperature(model):
 
 def test_tags_of_a_picture(model):
     found = model.tags(RECORDS[0].image, top=30)
-    assert len(found) == 26 and [c for _, c in found] == sorted((c for _, c in found), reverse=True)
+    assert len(found) == 26 and [p for _, p in found] == sorted((p for _, p in found), reverse=True)
+    assert all(0 <= p <= 1 for _, p in found) and sum(p for _, p in found) == pytest.approx(2)  # a kind and a colour
     assert model.tags([RECORDS[0].image] * 2, top=3)[1][0][0] == found[0][0]
     assert len(model.tags(RECORDS[0].image, ["cat", "dog"])) == 2
 

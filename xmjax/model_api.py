@@ -29,7 +29,7 @@ from xmjax.evaluation.localize import heat, spread
 from xmjax.evaluation.match import encoded, matched
 from xmjax.evaluation.objects import found_objects, kept
 from xmjax.evaluation.pointing import pointed
-from xmjax.evaluation.prompts import best_prompts, label_vectors, prompts
+from xmjax.evaluation.prompts import label_vectors, prompts, scales, tag_probabilities
 from xmjax.evaluation.retrieval import vectors
 from xmjax.evaluation.tags import playroom_tags
 from xmjax.inputs import Picture, Sound, each_masked, marked, masked, picture, sound
@@ -188,7 +188,7 @@ class Model:
         names = self._candidates(labels, "labels")
         labelled = label_vectors(self.embed, {n: self._prompts(n, templates) for n in names})
         cosines = self.embed(image=image) @ labelled.T
-        nats = -cosines * self._call(_scale, np.zeros((1, 1)))[0]
+        nats = -cosines * self._scale()
         found = [_ranked(names, row) for row in nats]
         return found if _several(image) else found[0]
 
@@ -199,7 +199,7 @@ class Model:
         templates: Sequence[str] | None = None,
         top: int = 5,
     ) -> Any:
-        """The tags that are nearest to a picture.
+        """The tags that a picture most probably has.
 
         Args:
           image: what to find tags for.
@@ -208,7 +208,8 @@ class Model:
           top: most tags returned.
 
         Returns:
-          (tag, cosine) pairs, nearest first, by the prompt of a tag that is nearest. A list of pictures gives a list.
+          (tag, probability) pairs, likeliest first: how probable it is that a text with the tag belongs to the picture,
+          of the texts of all tags. Texts with two tags count for both. A list of pictures gives a list.
 
         Raises:
           UserError: as of `classify`, or the run's data have no tags of their own and none are given.
@@ -221,10 +222,14 @@ class Model:
             labels = playroom_tags(self.config, _checked(templates))
         else:
             raise UserError("this run's data have no tags of their own: give the labels to choose from")
-        names, cosines = list(labels), best_prompts(self.embed, labels, self.embed(image=image))
-        order = np.argsort(-cosines, axis=1, kind="stable")[:, :top]
-        found = [[(names[k], float(row[k])) for k in best] for row, best in zip(cosines, order, strict=True)]
+        names = list(labels)
+        shares = tag_probabilities(self.embed, labels, self.embed(image=image), self._scale())
+        order = np.argsort(-shares, axis=1, kind="stable")[:, :top]
+        found = [[(names[k], float(row[k])) for k in best] for row, best in zip(shares, order, strict=True)]
         return found if _several(image) else found[0]
+
+    def _scale(self) -> float:
+        return float(self._call(scales, np.zeros((1, 1)))[0])
 
     def _prompts(self, label: str, templates: Sequence[str] | None, alone: bool = True) -> list[str]:
         return prompts(self.config, [label], alone, _checked(templates))
@@ -632,11 +637,6 @@ def _checked(templates: Sequence[str] | None) -> Sequence[str]:
                 f"template {template!r} has no {{}}: write it where the label stands, as in 'a photo of {{}}'"
             )
     return templates
-
-
-def _scale(model: Any, row: Any) -> Any:
-    """What cosines are multiplied with, one number a row."""
-    return jax.numpy.full(len(row), model.scale())
 
 
 def _rounded(count: int, multiple: int) -> int:

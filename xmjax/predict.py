@@ -124,10 +124,10 @@ def classify(model: Model, image: str, labels: list[str], templates: list[str] |
 def tags(
     model: Model, image: str, labels: list[str] | None = None, templates: list[str] | None = None, top: int = 5
 ) -> Answer:
-    """The tags that are nearest to a picture, among labels or those of the run's data."""
+    """The tags that a picture most probably has, among labels or those of the run's data."""
     found = model.tags(image, labels, templates, top)
-    values = [{"tag": tag, "cosine": round(cosine, 6)} for tag, cosine in found]
-    return Answer({"tags": values}, [f"{cosine:.3f}  {tag}" for tag, cosine in found])
+    values = [{"tag": tag, "probability": round(share, 6)} for tag, share in found]
+    return Answer({"tags": values}, [f"{share:6.1%}  {tag}" for tag, share in found])
 
 
 @COMMANDS.register("match")

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
+from scipy.special import softmax
 
 from xmjax.config import Config
 from xmjax.data import playroom
@@ -51,21 +53,26 @@ def label_vectors(embed: Callable[[list[str]], Float[np.ndarray, "n E"]], labels
     return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
 
 
-def best_prompts(
-    embed: Callable[[list[str]], Float[np.ndarray, "n E"]], labels: Labels, items: Float[np.ndarray, "N E"]
+def tag_probabilities(
+    embed: Callable[[list[str]], Float[np.ndarray, "n E"]],
+    labels: Labels,
+    items: Float[np.ndarray, "N E"],
+    scale: float,
 ) -> Float[np.ndarray, "N L"]:
-    """Cosine of items with the prompt of each label that is nearest to them.
+    """How probable it is that the prompt which belongs to an item is one of a label's, of all prompts together.
 
-    Where every prompt says something besides the label, such as a colour, an item fits one of them and not their mean.
+    Where every prompt says something besides the label, such as a colour, an item fits few of them and not their mean.
+    A prompt may be of several labels, whose probabilities then sum to more than one.
 
     Args:
       embed: unit vectors of texts.
       labels: with at least one prompt each.
       items: unit vectors.
+      scale: of the cosines, as the run has learned it.
     """
     found, rows = _prompt_vectors(embed, labels)
-    cosines = items @ found.T
-    return np.stack([cosines[:, own].max(1) for own in rows], 1)
+    probability = softmax(scale * (items @ found.T).astype(np.float64), axis=1)
+    return np.stack([probability[:, own].sum(1) for own in rows], 1)
 
 
 def _prompt_vectors(
@@ -75,6 +82,11 @@ def _prompt_vectors(
     texts = list(dict.fromkeys(text for own in labels.values() for text in own))
     row = {text: i for i, text in enumerate(texts)}
     return embed(texts), [[row[text] for text in own] for own in labels.values()]
+
+
+def scales(model: Any, rows: Any) -> Array:
+    """What a model has learned to multiply cosines with, one number a row."""
+    return jnp.full(len(rows), model.scale())
 
 
 def text_reader(evaluator: Evaluator) -> Callable[[Any, list[str]], Float[np.ndarray, "n E"]]:

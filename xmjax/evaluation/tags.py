@@ -12,7 +12,7 @@ from xmjax.config import Config
 from xmjax.data import playroom
 from xmjax.data.source import Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores
-from xmjax.evaluation.prompts import best_prompts, look_texts, play_name, prompts, text_reader
+from xmjax.evaluation.prompts import look_texts, play_name, prompts, scales, tag_probabilities, text_reader
 from xmjax.evaluation.retrieval import vectors
 from xmjax.lexicon import entities, open_dictionary
 
@@ -23,6 +23,9 @@ FEWEST = 5
 @EVALUATORS.register("tags")
 class TagsEvaluator(Evaluator):
     """Mean average precision of tags ranked for a picture, over pictures, and of pictures for a tag, over tags.
+
+    Both are ranked by `tag_probabilities`: by the cosine alone a picture that is near to every text would come first
+    for every tag.
 
     In the playroom the tags are its kinds and colours. Elsewhere they are the first that the data have: the records'
     labels, the labels of their regions, or the headwords that the run's dictionary finds in their captions.
@@ -43,6 +46,7 @@ class TagsEvaluator(Evaluator):
             return
         self.image = self.pictures(shown[i] for i in tagged)
         self.see = self.compiled(partial(vectors, modality="image"))
+        self.scale = self.compiled(scales)
         self.read = text_reader(self)
         self.constant = both_precisions(self.right, self.right, "/oracle")
         self.constant |= both_precisions(np.zeros(self.right.shape), self.right, "/chance")
@@ -56,8 +60,9 @@ class TagsEvaluator(Evaluator):
     def __call__(self, params):
         if not len(self.right):
             return Report({"tags/n": 0})
-        cosines = best_prompts(partial(self.read, params), self.tags, self.see(params, self.image))
-        return Report(both_precisions(cosines, self.right) | self.constant)
+        seen, scale = self.see(params, self.image), float(self.scale(params, np.zeros((1, 1)))[0])
+        found = tag_probabilities(partial(self.read, params), self.tags, seen, scale)
+        return Report(both_precisions(found, self.right) | self.constant)
 
 
 def playroom_tags(config: Config, templates: Sequence[str] = ()) -> dict[str, list[str]]:
