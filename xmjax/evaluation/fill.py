@@ -13,7 +13,7 @@ from xmjax.config import Config
 from xmjax.data.arrays import masked_ids
 from xmjax.data.source import Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
-from xmjax.evaluation.items import FillItem, commonest, fill_items
+from xmjax.evaluation.items import FillItem, fill_items, trivial
 from xmjax.models.embedders import Tokens
 from xmjax.models.passes import masked_memory
 from xmjax.objectives.base import decoded_nats
@@ -49,18 +49,11 @@ class FillEvaluator(Evaluator):
         }
         answers = [item.answer for item in self.items]
         right = {arm: np.argmin(nats[arm], 1) == answers for arm in ARMS}
-        chance = float(np.mean([1 / len(item.candidates) for item in self.items]))
-        scores = {f"fill/{arm}": float(np.mean(right[arm])) for arm in ARMS}
+        scores = {f"fill/{arm}": float(np.mean(right[arm])) for arm in ARMS} | trivial(self.items, "fill")
         scores |= {
-            "fill/chance": chance,
-            "fill/most_frequent": commonest(
-                [(item.caption.language, item.kind) for item in self.items],
-                [{item.candidates[item.answer]} for item in self.items],
-            ),
             "fill/image/oracle": oracle(self.items, range(len(self.items))),
-            "fill/no_image/oracle": chance,
+            "fill/no_image/oracle": scores["fill/chance"],
             "fill/shuffled_image/oracle": oracle(self.items, self.donor.tolist()),
-            "fill/n": len(self.items),
         }
         if self.association:
             broken = self.run_shuffled(params, self.image, self.masked, self.sequences, np.zeros(len(self.items), bool))

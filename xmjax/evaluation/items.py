@@ -9,6 +9,7 @@ import numpy as np
 from xmjax.data import playroom
 from xmjax.data.arrays import caption_words
 from xmjax.data.source import Caption, Record, Word
+from xmjax.evaluation.base import Scores
 
 CANDIDATES = 16
 """Words that a masked word of real data is scored among."""
@@ -141,6 +142,16 @@ def commonest(groups: Sequence[Hashable], answers: Sequence[Collection[str]]) ->
         best = [answer for answer, count in others.items() if count == most]
         score += sum(answer in own for answer in best) / max(1, len(best))
     return score / max(1, len(answers))
+
+
+def trivial(items: Sequence[FillItem], name: str) -> Scores:
+    """What is right without looking: the chance of any candidate, and the commonest word of a language and class."""
+    groups = [(item.caption.language, item.kind) for item in items]
+    return {
+        f"{name}/chance": float(np.mean([1 / len(item.candidates) for item in items])),
+        f"{name}/most_frequent": commonest(groups, [{item.candidates[item.answer]} for item in items]),
+        f"{name}/n": len(items),
+    }
 
 
 def describes(caption: Caption, record: Record) -> bool:

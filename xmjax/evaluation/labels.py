@@ -17,7 +17,7 @@ from xmjax.data.regions import boxes_array, groups, kept, label_ids
 from xmjax.data.source import Caption, Record, Region
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores, batched
 from xmjax.evaluation.fill import candidate_sequences, oracle, other_pictures, score_masked
-from xmjax.evaluation.items import commonest, fill_items, query
+from xmjax.evaluation.items import commonest, fill_items, query, trivial
 from xmjax.evaluation.match import PAIRS, encoded_image, pair_scores
 from xmjax.evaluation.retrieval import WAYS, both_ways
 from xmjax.models.embedders import Tokens
@@ -197,18 +197,14 @@ class LabelsEvaluator(Evaluator):
         return Report(scores | {f"objects/{way}/n": sum(map(len, found)) for way in WAYS})
 
     def _words(self, params: Any) -> Scores:
-        scores: Scores = {"objects/words/n": len(self.words)}
-        for arm, shown in self.word_arrays.items() if self.words else ():
+        if not self.words:
+            return {"objects/words/n": 0}
+        scores: Scores = {}
+        for arm, shown in self.word_arrays.items():
             nats = self.choose(params, *shown, self.masked, self.word_sequences)
             scores[f"objects/words{arm}"] = float(np.mean(np.argmin(nats, 1) == self.word_answers))
-        if self.words:
-            scores["objects/words/oracle"] = oracle(self.words, range(len(self.words)))
-            scores["objects/words/chance"] = float(np.mean([1 / len(item.candidates) for item in self.words]))
-            scores["objects/words/most_frequent"] = commonest(
-                [(item.caption.language, item.kind) for item in self.words],
-                [{item.candidates[item.answer]} for item in self.words],
-            )
-        return scores
+        known = {"objects/words/oracle": oracle(self.words, range(len(self.words)))}
+        return scores | trivial(self.words, "objects/words") | known
 
 
 def score_labels(

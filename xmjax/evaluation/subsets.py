@@ -9,7 +9,7 @@ from xmjax.data.arrays import masked_ids
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.emergent import ONE, TOLD, has, row
 from xmjax.evaluation.fill import association_of, candidate_sequences, score_masked
-from xmjax.evaluation.items import commonest, fill_items
+from xmjax.evaluation.items import fill_items, trivial
 
 MISSING = 0.3
 """Share of modalities that are missing in the arm of that name, each by itself."""
@@ -70,12 +70,7 @@ class SubsetsEvaluator(Evaluator):
             alone = [np.mean((np.argmin(nats_of[m], 1) == answers)[self.shared]) for m in self.modalities]
             scores["subsets/gap/unimodal"] = float(max(alone) - min(alone))
         scores["subsets/ensemble"] = float(np.mean(np.argmin(self._ensemble(nats_of), 1) == answers))
-        chance = float(np.mean([1 / len(item.candidates) for item in self.items]))
-        often = commonest(
-            [(item.caption.language, item.kind) for item in self.items],
-            [{item.candidates[item.answer]} for item in self.items],
-        )
-        return Report(scores | {"subsets/chance": chance, "subsets/most_frequent": often, "subsets/n": len(self.items)})
+        return Report(scores | trivial(self.items, "subsets"))
 
     def _ensemble(self, nats: dict[str, np.ndarray]) -> np.ndarray:
         """Nats of candidates by predictions from one modality each; +inf for those that only fill up a row."""
