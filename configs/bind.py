@@ -36,6 +36,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.name = config.name.replace("sound", "bind")
     with config.unlocked():
         config.model.others = further(config)
+        config.data.further = False  # captions meet pictures alone, and what nobody reads takes time to make
         config.objectives = {
             "contrast": options("contrast"),
             "bind": options("bind", modalities=("audio", *FURTHER), weights=(3.0, 1.0, 1.0, 1.0, 1.0)),

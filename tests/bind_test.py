@@ -58,6 +58,11 @@ def batch(batch_at, config):
     return jax.tree.map(jnp.asarray, batch_at(config))
 
 
+def test_a_stream_has_what_is_read_of_it(bound, batch_at):
+    arrays = batch_at(bound(**{"data.further": False}))
+    assert not arrays["image_text"].keys() & SIGNALS.keys() and arrays["frame_audio"].keys() >= SIGNALS.keys()
+
+
 def test_signals_follow_from_the_index_and_change_nothing_else():
     plain, rich = Playroom("val", seconds=0.25), Playroom("val", seconds=0.25, further=tuple(SIGNALS))
     for before, record in zip(plain.read(range(30)), rich.read(range(30)), strict=True):

@@ -141,6 +141,14 @@ def test_what_hears_sounds_needs_them(make_sound_config):
     make_sound_config({"objectives": {"contrast": options("contrast")}, "frame_audio.sound": False})
 
 
+def test_what_reads_further_modalities_needs_them(make_config):
+    depth = {"embedder": "plane", "unimodal_layers": 1, "size": 32, "patch": 16, "stem": 0, "table": 4}
+    changes = {"model.others": {"depth": depth}, "data.further": False}
+    make_config(changes)
+    with pytest.raises(UserError, match=r"config\.data\.further=False.*fill reads depth; set it to True"):
+        make_config(changes | {"objectives": {"fill": options("fill", others=("depth",))}})
+
+
 def test_a_run_of_the_playroom_is_evaluated_on_clips_as_it_is(make_sound_config):
     config = make_sound_config({"frame_audio.source": "clips", "frame_audio.root": "set"})
     assert config.frame_audio.sound

@@ -26,6 +26,7 @@ class DataConfig:
       root: directory of the data, for sources that read files.
       grade: of the playroom, "easy", "cluttered" or "single".
       sound: of the playroom, whether one toy of every scene is heard.
+      further: of the playroom, whether records have the further modalities of the model (`model.others`).
       first_grade: of the playroom, the grade that training begins with; "" is `grade` from the start.
       first_share: share of the run's steps that are of `first_grade`.
       metadata: file that lists the records of a folder; "" looks for metadata.jsonl and metadata.csv.
@@ -57,6 +58,7 @@ class DataConfig:
     root: str = ""
     grade: str = "easy"
     sound: bool = False
+    further: bool = True
     first_grade: str = ""
     first_share: float = 0.0
     metadata: str = ""

@@ -247,11 +247,14 @@ def _objective(name: str, options: Any, config: Config) -> None:
         apart = {*named, getattr(options, first), *(("text",) if field == "others" else ())}
         once = len(apart) == len(named) + (2 if field == "others" else 1)
         check(once, f"objectives.{name}.{field}", named, f"name each once, and not what {first} is")
-    heard = [getattr(options, field, ()) for field in ("first", "second", "modality", "modalities", "others")]
-    stream = config.stream(options.stream)
-    silent = stream.source == "playroom" and not stream.sound
-    check(not silent or not any(x == "audio" or "audio" in x for x in heard), f"{STREAMS[options.stream]}.sound",
-          False, f"objectives.{name} hears sounds; set it to True")  # fmt: skip
+    read = {getattr(options, field, "") for field in ("first", "second", "modality", "to")}
+    read |= {m for field in ("modalities", "others") for m in getattr(options, field, ())}
+    stream, where = config.stream(options.stream), STREAMS[options.stream]
+    if stream.source == "playroom":
+        check(stream.sound or "audio" not in read, f"{where}.sound", False,
+              f"objectives.{name} hears sounds; set it to True")  # fmt: skip
+        check(stream.further or not read & {*model.others}, f"{where}.further", False,
+              f"objectives.{name} reads {', '.join(sorted(read & {*model.others}))}; set it to True")  # fmt: skip
     for field in ("rate", "drop", "entities", "thirds", "gain", "parallel", "wrong"):
         share = getattr(options, field, 0)
         check(0 <= share <= 1, f"objectives.{name}.{field}", share, "must be a share, from 0 to 1")

@@ -35,7 +35,7 @@ def _playroom(config: Config, options: DataConfig, split: str) -> Source:
             kinds_of_questions=options.questions or KINDS_OF_QUESTIONS,
             questions_per_record=len(languages) if "answer" in config.objectives and not options.sound else 0,
             seconds=config.model.audio.seconds if options.sound else 0.0,
-            further=[m for m in config.model.others if m in SIGNALS],
+            further=[m for m in config.model.others if m in SIGNALS and options.further],
         )
     except ValueError as error:
         raise UserError(f"config.data: {error}") from None
