@@ -5,3 +5,12 @@ SINGLE = {"data.grade": "single", "data.first_grade": "", "data.first_share": 0.
 
 SMALL = {"model.width": 64, "batch_size": 32}
 """Half of the width and half of the batch: a step takes a third of the time, and learns about as much early on."""
+
+SUBSETS = tuple(
+    f"playroom/subsets/{name}"
+    for name in (
+        "image+depth+thermal", "image+depth", "image+thermal", "depth+thermal", "image", "depth", "thermal",
+        "ensemble", "text_alone", "missing_30", "chance", "most_frequent",
+    )
+)  # fmt: skip
+"""Scores of a run that reads picture, depth and warmth."""

@@ -5,12 +5,11 @@ python launch/sweep.py --config=configs/sweeps/missing.py --jobs=2     two CPU c
 
 from ml_collections import ConfigDict
 
-from configs.sweeps import SINGLE, SMALL
+from configs.sweeps import SINGLE, SMALL, SUBSETS
 
 
 def get_config() -> ConfigDict:
     """Modality dropout of 0, 0.3 and 0.6."""
-    subsets = ("image+depth+thermal", "image+depth", "image+thermal", "depth+thermal", "image", "depth", "thermal")
     return ConfigDict(
         {
             "name": "missing",
@@ -20,10 +19,7 @@ def get_config() -> ConfigDict:
                 for share in (0.3, 0.0, 0.6)
             },
             "seeds": (0, 1, 2),
-            "metrics": tuple(
-                f"playroom/subsets/{name}"
-                for name in (*subsets, "ensemble", "text_alone", "missing_30", "chance", "most_frequent")
-            ),
+            "metrics": SUBSETS,
             "control": "drop 0.3",
             "budget_seconds": 180.0,
         },

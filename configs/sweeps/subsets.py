@@ -7,18 +7,18 @@ The table is docs/results/subsets.md.
 
 from ml_collections import ConfigDict
 
+from configs.sweeps import SUBSETS
+
 
 def get_config() -> ConfigDict:
     """One arm, nothing changed."""
-    subsets = ("image+depth+thermal", "image+depth", "image+thermal", "depth+thermal", "image", "depth", "thermal")
-    arms = (*subsets, "text_alone", "missing_30", "ensemble", "chance", "most_frequent")
     return ConfigDict(
         {
             "name": "subsets",
             "base": "configs/subsets.py",
             "arms": {"subsets": {}},
             "seeds": (0, 1, 2),
-            "metrics": (*(f"playroom/subsets/{name}" for name in arms), "playroom/retrieval/text_to_image/R@1"),
+            "metrics": (*SUBSETS, "playroom/retrieval/text_to_image/R@1"),
             "control": "subsets",
             "budget_seconds": 1800.0,
         },
