@@ -10,15 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
-import pytest
-from jaxtyping import install_import_hook
+# What runs here, and in the processes that tests start, is so small that XLA's optimizations take many times longer than
+# they save. Without them its older emitters compile twice as fast as the new ones (with them half as fast).
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
 
 # Tests run on eight devices of the CPU; those marked gpu are run as JAX_PLATFORMS=cuda pytest -m gpu.
 jax.config.update("jax_platforms", os.environ.get("JAX_PLATFORMS", "cpu"))
 jax.config.update("jax_num_cpu_devices", 8)
-# What runs here is so small that XLA's optimizations take many times longer than they save.
-jax.config.update("jax_disable_most_optimizations", True)
 
 # Shapes and types of signatures are checked in all that computes. Left out are modules whose dataclasses also hold
 # shardings and abstract arrays in the place of arrays, and those that name the protocol Source.

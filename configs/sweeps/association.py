@@ -8,6 +8,8 @@ Not run to its end yet; the table will be docs/results/association.md. Its
 
 from ml_collections import ConfigDict
 
+from configs.sweeps import SINGLE, SMALL
+
 
 def get_config() -> ConfigDict:
     """The three associations, and the decoder that reads all of picture and caption."""
@@ -17,10 +19,10 @@ def get_config() -> ConfigDict:
             "name": "association",
             "base": "configs/fill.py",
             "arms": {
-                "learned": {way: "learned"},
-                "uniform": {way: "uniform"},
-                "shuffled": {way: "shuffled"},
-                "no association": {way: ""},
+                "learned": SINGLE | SMALL | {way: "learned"},
+                "uniform": SINGLE | SMALL | {way: "uniform"},
+                "shuffled": SINGLE | SMALL | {way: "shuffled"},
+                "no association": SINGLE | SMALL | {way: ""},
             },
             "seeds": (0, 1, 2),
             "metrics": (

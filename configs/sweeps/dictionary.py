@@ -7,24 +7,27 @@ Not run to its end yet; the table will be docs/results/dictionary.md.
 
 from ml_collections import ConfigDict
 
+from configs.sweeps import SINGLE, SMALL
+
 
 def get_config() -> ConfigDict:
     """The right dictionary at four thresholds; a quarter and a half of its entries wrong at two."""
     threshold, wrong = "objectives.sense.threshold", "objectives.sense.wrong"
+    changes = {
+        "threshold 0.1": {},
+        "off": {"objectives.sense.weight": 0.0},
+        "threshold 0": {threshold: 0.0},
+        "threshold 0.3": {threshold: 0.3},
+        "a quarter wrong, threshold 0.1": {wrong: 0.25},
+        "a quarter wrong, threshold 0": {wrong: 0.25, threshold: 0.0},
+        "half wrong, threshold 0.1": {wrong: 0.5},
+        "half wrong, threshold 0": {wrong: 0.5, threshold: 0.0},
+    }
     return ConfigDict(
         {
             "name": "dictionary",
             "base": "configs/sense.py",
-            "arms": {
-                "threshold 0.1": {},
-                "off": {"objectives.sense.weight": 0.0},
-                "threshold 0": {threshold: 0.0},
-                "threshold 0.3": {threshold: 0.3},
-                "a quarter wrong, threshold 0.1": {wrong: 0.25},
-                "a quarter wrong, threshold 0": {wrong: 0.25, threshold: 0.0},
-                "half wrong, threshold 0.1": {wrong: 0.5},
-                "half wrong, threshold 0": {wrong: 0.5, threshold: 0.0},
-            },
+            "arms": {name: SINGLE | SMALL | change for name, change in changes.items()},
             "seeds": (0, 1, 2),
             "metrics": (
                 "playroom/sense/image",

@@ -7,6 +7,8 @@ Not run to its end yet; the table will be docs/results/masking.md.
 
 from ml_collections import ConfigDict
 
+from configs.sweeps import SINGLE, SMALL
+
 
 def get_config() -> ConfigDict:
     """Random words against policies and a mixture, at equal numbers of steps."""
@@ -16,10 +18,10 @@ def get_config() -> ConfigDict:
             "name": "masking",
             "base": "configs/fill.py",
             "arms": {
-                "random": {},
-                "dictionary": {entities: 1.0},
-                "visual gain": {gain: 1.0, "objectives.fill.alternatives": 2},
-                "half dictionary": {entities: 0.5},
+                "random": SINGLE | SMALL,
+                "dictionary": SINGLE | SMALL | {entities: 1.0},
+                "visual gain": SINGLE | SMALL | {gain: 1.0, "objectives.fill.alternatives": 2},
+                "half dictionary": SINGLE | SMALL | {entities: 0.5},
             },
             "seeds": (0, 1, 2),
             "metrics": (

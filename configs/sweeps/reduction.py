@@ -7,12 +7,13 @@ Not run to its end yet; the table will be docs/results/reduction.md; its seconds
 
 from ml_collections import ConfigDict
 
+from configs.sweeps import SINGLE, SMALL
 from xmjax.models.objects import METHODS
 
 
 def get_config() -> ConfigDict:
     """All tokens, and a quarter of them by each method."""
-    fine = {"model.image.patch": 4, "steps": 300}
+    fine = SINGLE | SMALL | {"model.image.patch": 4, "steps": 450}
     methods = {method: fine | {"model.image.reduce": method, "model.image.keep": 16} for method in METHODS}
     return ConfigDict(
         {

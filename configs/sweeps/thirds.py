@@ -7,10 +7,12 @@ Not run to its end yet; the table will be docs/results/thirds.md.
 
 from ml_collections import ConfigDict
 
+from configs.sweeps import SINGLE, SMALL
+
 
 def get_config() -> ConfigDict:
     """None, half and all of the captions joined, where both fit, in English and Korean."""
-    room = {"model.text.max_bytes": 96, "data.languages": ("en", "ko")}
+    room = SINGLE | SMALL | {"model.text.max_bytes": 96, "data.languages": ("en", "ko")}
     return ConfigDict(
         {
             "name": "thirds",

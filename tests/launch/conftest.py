@@ -74,9 +74,7 @@ class Launcher:
             # The same programs are compiled by many processes.
             "JAX_COMPILATION_CACHE_DIR": os.environ.get("JAX_COMPILATION_CACHE_DIR", str(compiled)),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # as in tests/conftest.py
         }
-        self._environment.pop("XLA_FLAGS", None)
 
     def start(self, *arguments: str, script: str = "pretrain", devices: int = 1) -> Run:
         """Starts launch/<script>.py on this many CPU devices and returns at once."""
