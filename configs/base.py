@@ -51,7 +51,9 @@ def on_other_data(name: str, arg: str, source: str) -> ConfigDict:
     config.name = run_name(name, arg)
     config.data.source, config.data.name = source, name
     config.data.first_grade, config.data.first_share = "", 0.0
-    # As it was measured; weights and spans of the playroom's runs have not been tried on real pictures.
+    # As it was measured; width, weights and spans of the playroom's runs have not been tried on real pictures.
+    if parse(arg)[0] == "tiny":
+        config.model.width = 128
     weigh(config, fill=1.0, contrast=1.0, caption=1.0)
     config.objectives.fill.spans = 2
     return config
@@ -83,10 +85,11 @@ def resize(config: ConfigDict, size: str) -> None:
     model, image, text, optimizer = config.model, config.model.image, config.model.text, config.optimizer
     optimizer.name = "muon"
     if size in ("tiny", "small"):
-        # On a CPU every operation counts: few tokens, unrolled layers, and depth first where the picture is read.
+        # On a CPU every operation counts: few tokens, unrolled layers, and depth first where the picture is read. Of few
+        # minutes half of the width makes more (docs/log.md).
         tiny = size == "tiny"
-        config.batch_size, config.steps = 64, 680 if tiny else 3100
-        model.width, model.heads, model.unroll = 128, 2, 4
+        config.batch_size, config.steps = 64, 1500 if tiny else 3100
+        model.width, model.heads, model.unroll = 64 if tiny else 128, 2, 4
         model.fusion_layers = model.decoder_layers = 1 if tiny else 2
         image.size, image.patch, image.stem = 32, 8, 64
         image.unimodal_layers, text.unimodal_layers = 2, 1

@@ -11,7 +11,7 @@ from configs.sweeps import SMALL
 def get_config() -> ConfigDict:
     """Equal, given and by their losses."""
     weights, focus = "objectives.bind.weights", "objectives.bind.focus"
-    steps = SMALL | {"steps": 400}
+    steps = SMALL | {"steps": 400, "evaluation.names": ("retrieval", "emergent")}
     modalities = ("audio", "depth", "inertial", "tags", "thermal")
     return ConfigDict(
         {
