@@ -169,7 +169,7 @@ def test_every_field_is_either_free_or_must_be_the_same(make_sound_config):
 
 
 def test_lists_and_tuples_are_the_same(make_config):
-    config = make_config()
+    config = make_config({"objectives": {"fill": options("fill", schedule=((0.0, 0.5), (0.3, 1.0)))}})
     check_same(config, json.loads(json.dumps(config_module.to_dict(config))), Path("x"))
 
 

@@ -203,7 +203,9 @@ def check_manifest(manifest: dict[str, Any], saved: dict[str, Any], workdir: Pat
 
 def _flat(tree: dict[str, Any]) -> dict[str, Any]:
     leaves = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: isinstance(x, list | tuple))[0]
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): list(v) if isinstance(v, list | tuple) else v
-        for path, v in leaves
-    }
+    return {jax.tree_util.keystr(path, simple=True, separator="."): _listed(value) for path, value in leaves}
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as the lists that JSON makes of them, those in others too."""
+    return [_listed(one) for one in value] if isinstance(value, list | tuple) else value
