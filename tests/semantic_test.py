@@ -316,9 +316,10 @@ def test_the_alarm_is_told_once_of_a_constant_predictor(config):
     alarms = Alarms(make(config))
     entropy = -(PRIOR * np.log(PRIOR) + (1 - PRIOR) * np.log(1 - PRIOR))
     assert entropy == pytest.approx(PRIOR_ENTROPY, abs=1e-4)
-    told = [text for _ in range(3 * PATIENCE) for text in alarms({"match/loss": entropy})]
+    told = [text for step in range(3 * PATIENCE) for text in alarms(step, {"match/loss": entropy})]
     assert len(told) == 1 and "config.objectives.match.schedule" in told[0]
-    assert not any(Alarms(make(config))({"match/loss": 0.3}) for _ in range(3 * PATIENCE))
+    alarms = Alarms(make(config))
+    assert not any(alarms(step, {"match/loss": 0.3}) for step in range(3 * PATIENCE))
 
 
 def test_objectives_say_what_they_need(make_config):

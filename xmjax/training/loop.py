@@ -124,7 +124,7 @@ def train(config: Config, workdir: Path) -> Scores:
             if writer is not None:
                 writer.write(done, values)
             progress.show(done, values)
-            for text in alarms(values):
+            for text in alarms(done, values):
                 progress.warn(done, text)
             check(done, values)
 
