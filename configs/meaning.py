@@ -32,7 +32,7 @@ def get_config(arg: str = "") -> ConfigDict:
     if parse(arg) == ("tiny", False):
         # Tokens that see all of the picture need not lie on a thing for words to find it there (docs/log.md).
         image.unimodal_layers, image.reach = 1, 2
-        config.steps, config.evaluation.beams = 2800, 4
+        config.model.width, config.steps, config.evaluation.beams = 128, 2800, 4
         # Of a definition's sixty bytes one or two tell senses apart; at first all of them are to be learned.
         weigh(config, sense=40.0, answer=2.0)
         config.objectives["sense"].schedule = ((0.0, 0.15), (0.3, 1.0))

@@ -36,5 +36,5 @@ def get_config(arg: str = "") -> ConfigDict:
     if size in ("tiny", "small"):
         weigh(config, contrast=0.1, match=2.0, regions=2.0, mask_predict=2.0)
     if (size, smoke) == ("tiny", False):
-        image.unimodal_layers, config.model.fusion_layers, config.steps = 1, 2, 1600
+        image.unimodal_layers, config.model.fusion_layers, config.steps = 1, 2, 3600
     return config
