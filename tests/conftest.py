@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# What runs here, and in the processes that tests start, is so small that XLA's optimizations take many times longer than
+# What runs here and in the processes that tests start is so small that XLA's optimizations take many times longer than
 # they save. Without them its older emitters compile twice as fast as the new ones (with them half as fast).
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 
-import jax  # noqa: E402
-import pytest  # noqa: E402
-from jaxtyping import install_import_hook  # noqa: E402
+import jax
+import pytest
+from jaxtyping import install_import_hook
 
 # Tests run on eight devices of the CPU; those marked gpu are run as JAX_PLATFORMS=cuda pytest -m gpu.
 jax.config.update("jax_platforms", os.environ.get("JAX_PLATFORMS", "cpu"))
