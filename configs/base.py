@@ -85,8 +85,8 @@ def resize(config: ConfigDict, size: str) -> None:
     model, image, text, optimizer = config.model, config.model.image, config.model.text, config.optimizer
     optimizer.name = "muon"
     if size in ("tiny", "small"):
-        # On a CPU every operation counts: few tokens, unrolled layers, depth first where the picture is read, and for few
-        # minutes half of the width (docs/log.md).
+        # On a CPU every operation counts: few tokens, unrolled layers, depth first where the picture is read, and half
+        # of the width for few minutes (docs/log.md).
         tiny = size == "tiny"
         config.batch_size, config.steps = 64, 1500 if tiny else 3100
         model.width, model.heads, model.unroll = 64 if tiny else 128, 2, 4
