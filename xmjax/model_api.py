@@ -449,7 +449,7 @@ class Model:
         senses = next((found for tag in languages if (found := book.lookup(surface, tag))), ())
         if not senses:
             raise UserError(
-                f"the dictionary has no sense of {surface!r} in {' or '.join(languages)}: name the language, or give a "
+                f"the dictionary has no sense of {word!r} in {' or '.join(languages)}: name the language, or give a "
                 "dictionary that has the word"
             )
         count = _rounded(len(senses), WIDTH)
