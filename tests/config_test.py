@@ -35,7 +35,7 @@ def test_every_mode_builds_and_survives_json(mode):
 def test_modes_differ_in_what_they_say():
     width = {mode: get_config(mode).model.width for mode in MODES}
     assert width["size=base"] < width["size=large"] < width["size=huge"]
-    assert width["smoke"] == width["size=base,smoke"] == 32 and width[""] == 128
+    assert width["smoke"] == width["size=base,smoke"] == 32 and width[""] == 64
     assert len({get_config(mode).name for mode in MODES}) == len(MODES) - 2  # tiny is the default
 
 

@@ -37,7 +37,7 @@ def held(config) -> dict[str, int]:
 def test_every_mode_builds(name, arg):
     config = built(name, arg)
     assert config.name.startswith(name) and config.name.endswith("smoke") == (arg == "smoke")
-    widths = {"": 768, "size=base": 768, "size=large": 1024, "size=huge": 1280, "smoke": 32}
+    widths = {"": 768, "size=base": 768, "size=large": 1024, "size=huge": 1280, "smoke": 32, "size=tiny": 64}
     assert config.model.width == widths.get(arg, 128)
 
 
