@@ -43,7 +43,7 @@ def _cutouts(image_size: int) -> dict[tuple[str, str], np.ndarray]:
 def _painted(
     scene: Scene, ground: np.ndarray, levels: list[float], rng: np.random.Generator
 ) -> UInt8[np.ndarray, "S S"]:
-    plane = ground.astype(np.float32)
+    plane = ground.copy()
     for toy, level in zip(scene.toys, levels, strict=True):
         y0, x0, y1, x1 = toy.box
         share = _cutouts(scene.image_size)[toy.kind, toy.size]
@@ -51,20 +51,32 @@ def _painted(
     return np.clip(np.rint(plane + rng.normal(0, 3, plane.shape)), 0, 255).astype(np.uint8)
 
 
+@functools.cache
+def _floor(side: int) -> np.ndarray:
+    return np.repeat(np.linspace(20, 70, side, dtype=np.float32)[:, None], side, 1)
+
+
+@functools.cache
+def _turns(kind: str, color: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a toy's motion the amplitude of each channel's first and second wave [6, 1] and the rhythm [96]."""
+    code = np.array(sounds.timbres()[kind])
+    gate = np.resize([float(on) for on in sounds.RHYTHM[color]], STEPS // 6).repeat(6)
+    return 1.0 * code[:CHANNELS, None], 0.6 * np.resize(code[CHANNELS:], CHANNELS)[:, None], 0.25 + 0.75 * gate
+
+
 def depth(scene: Scene, rng: np.random.Generator) -> UInt8[np.ndarray, "S S"]:
     """Nearness: a floor that comes nearer towards the bottom, and toys in front of each other as they are drawn."""
-    side = scene.image_size
-    floor = np.repeat(np.linspace(20, 70, side)[:, None], side, 1)
-    return _painted(scene, floor, [110 + 30 * i for i in range(len(scene.toys))], rng)
+    return _painted(scene, _floor(scene.image_size), [110 + 30 * i for i in range(len(scene.toys))], rng)
 
 
 def thermal(scene: Scene, rng: np.random.Generator) -> UInt8[np.ndarray, "S S"]:
     """Warmth: every colour has its level, and the picture is out of focus."""
     side = scene.image_size
-    sharp = _painted(scene, np.full((side, side), 20), [WARMTH[toy.color] for toy in scene.toys], rng)
-    wide = np.pad(sharp.astype(np.float32), 1, mode="edge")
-    blurred = sum(wide[dy : dy + side, dx : dx + side] for dy in range(3) for dx in range(3)) / 9
-    return np.rint(blurred).astype(np.uint8)
+    ground = np.full((side, side), 20, np.float32)
+    sharp = _painted(scene, ground, [WARMTH[toy.color] for toy in scene.toys], rng).astype(np.float32)
+    wide = np.pad(sharp, 1, mode="edge")
+    rows = wide[:-2] + wide[1:-1] + wide[2:]
+    return np.rint((rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9).astype(np.uint8)
 
 
 def inertial(scene: Scene, rng: np.random.Generator) -> UInt8[np.ndarray, " N"]:
@@ -74,13 +86,10 @@ def inertial(scene: Scene, rng: np.random.Generator) -> UInt8[np.ndarray, " N"]:
     channels move and how; size tells how fast, colour in which rhythm.
     """
     toy = scene.toys[-1 if scene.sounding is None else scene.sounding]
-    code = np.array(sounds.timbres()[toy.kind])
-    time = np.arange(STEPS) / STEPS
-    turn = SHAKES[toy.size] * (time + rng.random())
-    first = np.where(code[:CHANNELS, None], np.sin(2 * np.pi * turn), 0)
-    second = np.where(np.resize(code[CHANNELS:], CHANNELS)[:, None], 0.6 * np.sin(6 * np.pi * turn), 0)
-    gate = np.resize([float(on) for on in sounds.RHYTHM[toy.color]], STEPS // 6).repeat(6)
-    x = rng.uniform(0.6, 1.0) * (first + second) * (0.25 + 0.75 * gate) + rng.normal(0, 0.03, (CHANNELS, STEPS))
+    first, second, gate = _turns(toy.kind, toy.color)
+    turn = 2 * np.pi * (SHAKES[toy.size] * (np.arange(STEPS) / STEPS + rng.random()))
+    waves = first * np.sin(turn) + second * np.sin(3 * turn)
+    x = rng.uniform(0.6, 1.0) * waves * gate + rng.normal(0, 0.03, (CHANNELS, STEPS))
     return np.frombuffer(np.rint(16000 * x.T).astype("<i2").tobytes(), np.uint8)
 
 

@@ -74,8 +74,17 @@ def _gates(length: int) -> dict[str, Float32[np.ndarray, " T"]]:
 
 
 @functools.cache
-def _noise() -> Float32[np.ndarray, " T"]:
-    return np.random.default_rng(6).normal(0, _NOISE, _BANK).astype(np.float32)
+def _noise(length: int) -> Float32[np.ndarray, " T"]:
+    """A bank of noise, of which any part of that length is a slice: its beginning stands behind its end once more."""
+    bank = np.random.default_rng(6).normal(0, _NOISE, _BANK).astype(np.float32)
+    return np.resize(bank, _BANK + length)
+
+
+@functools.cache
+def _time(length: int) -> tuple[Float32[np.ndarray, " T"], Float32[np.ndarray, " T"]]:
+    """Seconds, and their squares."""
+    time = np.arange(length, dtype=np.float32) / np.float32(RATE)
+    return time, np.square(time)
 
 
 def sound(scene: Scene, toy: int, seconds: float, rng: np.random.Generator) -> Int16[np.ndarray, " T"]:
@@ -94,9 +103,9 @@ def sound(scene: Scene, toy: int, seconds: float, rng: np.random.Generator) -> I
     gate = _gates(longest)[what.color][bar : bar + length]
     middle = (what.box[1] + what.box[3]) / 2 / scene.image_size
     base, rise = SWEEP
-    time = np.arange(length, dtype=np.float32) / np.float32(RATE)
-    sweep = np.sin(2 * np.pi * (base * time + rise * middle / 2 / seconds * np.square(time)))
+    time, squares = _time(length)
+    sweep = np.sin(2 * np.pi * (base * time + rise * middle / 2 / seconds * squares))
     start = rng.integers(_BANK)
-    noise = np.take(_noise(), np.arange(start, start + length), mode="wrap")
+    noise = _noise(length)[start : start + length]
     mixed = 0.15 * tone * gate + 0.05 * sweep
     return np.rint(32767 * (rng.uniform(0.5, 1.0) * mixed + noise)).astype(np.int16)
