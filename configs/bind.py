@@ -1,15 +1,17 @@
 """Binding: sound, depth, warmth, motion and tags each meet pictures alone, and texts and each other through them.
 
-    python launch/pretrain.py --config=configs/bind.py          two CPU cores, within half an hour
-    python launch/pretrain.py --config=configs/bind.py:smoke    two CPU cores, under a minute, learns nothing
+    python launch/pretrain.py --config=configs/bind.py --config.begin_from=runs/base    two cores, within half an hour
+    python launch/pretrain.py --config=configs/bind.py:smoke                            under a minute, learns nothing
 
 Seven modalities, six pairs in training, all of them with pictures. The evaluator `emergent` measures the other fifteen.
+Pictures and texts are those of a finished base run, as ImageBind's are those of CLIP; without `begin_from` they begin
+at random too, and much less is learned in the same time (docs/log.md).
 """
 
 from ml_collections import ConfigDict
 
-from configs.base import parse
-from configs.sound import get_config as sound
+from configs import base
+from configs.sound import add_stream
 from xmjax.objectives import options
 
 FURTHER = ("depth", "inertial", "tags", "thermal")
@@ -32,8 +34,10 @@ def further(config: ConfigDict) -> dict:
 
 def get_config(arg: str = "") -> ConfigDict:
     """The config for the modes of configs/base.py."""
-    config = sound(arg)
-    config.name = config.name.replace("sound", "bind")
+    config = base.start(arg)
+    config.name = base.run_name("bind", arg)
+    add_stream(config, arg)
+    config.model.audio.unimodal_layers = 1
     with config.unlocked():
         config.model.others = further(config)
         config.data.further = False  # captions meet pictures alone, and what nobody reads takes time to make
@@ -42,6 +46,6 @@ def get_config(arg: str = "") -> ConfigDict:
             "bind": options("bind", modalities=("audio", *FURTHER), weights=(3.0, 1.0, 1.0, 1.0, 1.0)),
         }
     config.evaluation.names = ("retrieval", "emergent", "zero_shot", "tags")
-    if parse(arg) == ("tiny", False):
-        config.model.width, config.steps = 64, 1000  # of few minutes half the width makes more (docs/log.md)
+    if base.parse(arg) == ("tiny", False):
+        config.steps = 1400
     return config

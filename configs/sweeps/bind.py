@@ -1,8 +1,9 @@
 """Seven modalities bound to pictures: configs/bind.py with three seeds.
 
-    python launch/sweep.py --config=configs/sweeps/bind.py --jobs=2      two CPU cores, an hour
+    python launch/pretrain.py --config=configs/base.py
+    python launch/sweep.py --config=configs/sweeps/bind.py --jobs=2      two CPU cores, three quarters of an hour
 
-The table is docs/results/bind.md.
+All three begin with the same base run. The table is docs/results/bind.md.
 """
 
 import itertools
@@ -13,13 +14,13 @@ from configs.bind import FURTHER
 
 
 def get_config() -> ConfigDict:
-    """One arm, nothing changed; of each emergent pair the recall at one, both ways."""
+    """One arm, begun with the base run; of each emergent pair the recall at one, both ways."""
     bound = ("text", "audio", *FURTHER)
     return ConfigDict(
         {
             "name": "bind",
             "base": "configs/bind.py",
-            "arms": {"bind": {}},
+            "arms": {"bind": {"begin_from": "runs/base"}},
             "seeds": (0, 1, 2),
             "metrics": (
                 "playroom/retrieval/text_to_image/R@1",
