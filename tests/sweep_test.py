@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
+from configs.semantic import get_config as semantic_config
+from xmjax import config as config_module
 from xmjax import requirements, sweep, sweep_table
 from xmjax.errors import UserError
 from xmjax.objectives import OBJECTIVES, options
@@ -234,8 +236,12 @@ def test_a_score_that_is_not_finite_is_counted_apart():
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "sweeps").glob("[!_]*.py")), ids=lambda path: path.stem)
-def test_shipped_sweeps_can_run(path, monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_shipped_sweeps_can_run(path, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    begun = tmp_path / "runs" / "semantic" / "config.json"  # of the finished run that fine-tuning begins with
+    begun.parent.mkdir(parents=True)
+    begun.write_text(json.dumps(config_module.to_dict(config_module.build(semantic_config()))))
     built = sweep.build(runpy.run_path(str(path))["get_config"]())
     assert built.name == path.stem
     assert len(sweep.plan(built)) == len(built.arms) * len(built.seeds)
