@@ -22,6 +22,16 @@ def get_config(arg: str = "") -> ConfigDict:
     size, smoke = parse(arg)
     config = start(arg)
     config.name = run_name("semantic", arg)
+    add_tasks(config)
+    if size in ("tiny", "small"):
+        weigh(config, contrast=0.1, match=2.0, regions=2.0, mask_predict=2.0)
+    if (size, smoke) == ("tiny", False):
+        config.model.image.unimodal_layers, config.model.fusion_layers, config.steps = 1, 2, 3600
+    return config
+
+
+def add_tasks(config: ConfigDict) -> None:
+    """Sets the model and the objectives of matching and of masked texts and objects."""
     config.model.matching, config.model.unmasking, config.model.regions.count = True, True, 4
     config.model.matching_product = True  # without it a match knew less than the towers (docs/log.md)
     config.model.text.max_bytes += 16  # room for a caption's prompt before it
@@ -33,8 +43,3 @@ def get_config(arg: str = "") -> ConfigDict:
     config.objectives.regions.seen, config.objectives.regions.everything = 1.0, 0.5
     config.objectives.mask_predict.unknown, config.objectives.mask_predict.begun = 0.15, 0.5
     config.evaluation.names = ("retrieval", "match", "objects", "mask_predict")
-    if size in ("tiny", "small"):
-        weigh(config, contrast=0.1, match=2.0, regions=2.0, mask_predict=2.0)
-    if (size, smoke) == ("tiny", False):
-        image.unimodal_layers, config.model.fusion_layers, config.steps = 1, 2, 3600
-    return config

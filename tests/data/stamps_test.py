@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from xmjax.data.source import Record
+from xmjax.data.source import Record, Region
 from xmjax.data.stamps import open_stamps
 from xmjax.errors import UserError
 
@@ -39,6 +39,7 @@ def test_tree(tree):
         ("ko", "개구리"),
         ("pt_BR", "Um sapo = rã."),
     ]
+    assert frog.regions == (Region((0.0, 0.0, 1.0, 1.0), "A frog."),)
     assert frog.image.shape == (4, 4, 3) and frog.image[0, 0].tolist() == [0, 200, 0]
 
 

@@ -110,6 +110,22 @@ def test_folder_with_csv(launcher, workdir, tmp_path):
 
 
 @pytest.mark.slow
+def test_pictures_with_boxes_learn_all_tasks(launcher, workdir, tmp_path):
+    rows = pictures(tmp_path)
+    lines = []
+    for name, captions in rows:
+        box = {"bbox": [8, 8, 22, 22], "category": captions[1].split()[0]}
+        lines.append({"file": name, "captions": captions, "width": 90, "height": 90, "boxes": [box]})
+    (tmp_path / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    output = launcher.run(
+        "--config=configs/boxes.py:smoke", "--config.steps=2", f"--config.data.root={tmp_path}", f"--workdir={workdir}"
+    )
+    scores = workdir.evaluations()["step_2.json"]
+    assert "photos / objects" in output and "photos / match" in output
+    assert scores["photos/objects/n"] > 0 and scores["photos/mask_predict/n"] > 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["photos", "emoji", "stamps"])
 def test_smoke_run(name, launcher, workdir):
     if not DATA.is_dir():

@@ -54,6 +54,7 @@ class ImageFiles:
       image_size: side of the decoded images in pixels.
       fit: how images become square, see `images.decode`.
       keep_file_bytes: whether records also have the undecoded file.
+      whole: whether a picture shows one object, as large as it and called what its first caption says.
       name: what to call this source.
 
     Raises:
@@ -73,6 +74,7 @@ class ImageFiles:
         image_size: int = 64,
         fit: str = "crop",
         keep_file_bytes: bool = False,
+        whole: bool = False,
         name: str = "images",
     ):
         if split not in SPLITS:
@@ -100,7 +102,7 @@ class ImageFiles:
         self.name = name
         self._root = root
         self._rows = chosen
-        self._image_size, self._fit, self._keep_file_bytes = image_size, fit, keep_file_bytes
+        self._image_size, self._fit, self._keep_file_bytes, self._whole = image_size, fit, keep_file_bytes, whole
         self._settings = settings | {
             "split": split,
             "validation_fraction": validation_fraction if held_out is None else sorted(held_out),
@@ -142,7 +144,8 @@ class ImageFiles:
         except ValueError as error:
             return Unreadable(label, f"the image cannot be decoded: {error}")
         captions = tuple(Caption(text, language, words=words(text)) for language, text in row.captions)
-        regions = tuple(region for given in row.regions if (region := squared(given, row.frame, self._fit)))
+        given = (Region((0.0, 0.0, 1.0, 1.0), row.captions[0][1]),) if self._whole else row.regions
+        regions = tuple(found for region in given if (found := squared(region, row.frame, self._fit)))
         file = data if self._keep_file_bytes else None
         return Record(row.id, captions, image, file, regions=regions, labels=row.labels)
 
