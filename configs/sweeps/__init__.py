@@ -6,6 +6,9 @@ SINGLE = {"data.grade": "single", "data.first_grade": "", "data.first_share": 0.
 SMALL = {"model.width": 64, "batch_size": 32}
 """Half of the width and half of the batch: a step takes a third of the time, and learns about as much early on."""
 
+BEGUN = {**SMALL, "begin_from": "runs/base", "data.first_grade": "", "data.first_share": 0.0, "steps": 400}
+"""Whole scenes, and a finished base run to begin with: two minutes then lead between easy and hard (docs/log.md)."""
+
 SUBSETS = tuple(
     f"playroom/subsets/{name}"
     for name in (

@@ -1,14 +1,15 @@
 """Association: learned, uniform, or that of another row, trained and tested alike and at equal cost.
 
+    python launch/pretrain.py --config=configs/base.py
     python launch/sweep.py --config=configs/sweeps/association.py     two CPU cores, half an hour (12 runs)
 
-Not run to its end yet; the table will be docs/results/association.md. Its
+All begin with the base run, which has no association. The table is docs/results/association.md; its
 "shuffled_association" tests every arm with another row's association.
 """
 
 from ml_collections import ConfigDict
 
-from configs.sweeps import SINGLE, SMALL
+from configs.sweeps import BEGUN
 
 
 def get_config() -> ConfigDict:
@@ -19,10 +20,10 @@ def get_config() -> ConfigDict:
             "name": "association",
             "base": "configs/fill.py",
             "arms": {
-                "learned": SINGLE | SMALL | {way: "learned"},
-                "uniform": SINGLE | SMALL | {way: "uniform"},
-                "shuffled": SINGLE | SMALL | {way: "shuffled"},
-                "no association": SINGLE | SMALL | {way: ""},
+                "learned": BEGUN | {way: "learned"},
+                "uniform": BEGUN | {way: "uniform"},
+                "shuffled": BEGUN | {way: "shuffled"},
+                "no association": BEGUN | {way: ""},
             },
             "seeds": (0, 1, 2),
             "metrics": (

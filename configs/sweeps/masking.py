@@ -1,5 +1,6 @@
 """Which words fill masks: random ones, those of a dictionary, or those that the picture helps most with.
 
+    python launch/pretrain.py --config=configs/base.py
     python launch/sweep.py --config=configs/sweeps/masking.py     two CPU cores, within an hour by estimate (12 runs)
 
 Not run to its end yet; the table will be docs/results/masking.md.
@@ -7,7 +8,7 @@ Not run to its end yet; the table will be docs/results/masking.md.
 
 from ml_collections import ConfigDict
 
-from configs.sweeps import SINGLE, SMALL
+from configs.sweeps import BEGUN
 
 
 def get_config() -> ConfigDict:
@@ -18,10 +19,10 @@ def get_config() -> ConfigDict:
             "name": "masking",
             "base": "configs/fill.py",
             "arms": {
-                "random": SINGLE | SMALL,
-                "dictionary": SINGLE | SMALL | {entities: 1.0},
-                "visual gain": SINGLE | SMALL | {gain: 1.0, "objectives.fill.alternatives": 2},
-                "half dictionary": SINGLE | SMALL | {entities: 0.5},
+                "random": BEGUN,
+                "dictionary": BEGUN | {entities: 1.0},
+                "visual gain": BEGUN | {gain: 1.0, "objectives.fill.alternatives": 2},
+                "half dictionary": BEGUN | {entities: 0.5},
             },
             "seeds": (0, 1, 2),
             "metrics": (

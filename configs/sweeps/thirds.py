@@ -1,5 +1,6 @@
 """Third captions: another caption of the same picture joined to the first, the related words of both masked, or not.
 
+    python launch/pretrain.py --config=configs/base.py
     python launch/sweep.py --config=configs/sweeps/thirds.py     two CPU cores, half an hour by estimate (9 runs)
 
 Not run to its end yet; the table will be docs/results/thirds.md.
@@ -7,12 +8,12 @@ Not run to its end yet; the table will be docs/results/thirds.md.
 
 from ml_collections import ConfigDict
 
-from configs.sweeps import SINGLE, SMALL
+from configs.sweeps import BEGUN
 
 
 def get_config() -> ConfigDict:
     """None, half and all of the captions joined, where both fit, in English and Korean."""
-    room = SINGLE | SMALL | {"model.text.max_bytes": 96, "data.languages": ("en", "ko")}
+    room = BEGUN | {"model.text.max_bytes": 96, "data.languages": ("en", "ko")}
     return ConfigDict(
         {
             "name": "thirds",
