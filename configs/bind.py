@@ -5,7 +5,8 @@
 
 Seven modalities, six pairs in training, all of them with pictures. The evaluator `emergent` measures the other fifteen.
 Pictures and texts are those of a finished base run, as ImageBind's are those of CLIP; without `begin_from` they begin
-at random too, and much less is learned in the same time (docs/log.md).
+at random too, and much less is learned in the same time (docs/log.md). Unlike ImageBind's they go on learning, captions
+beside; the sizes are the playroom's, and motion and tags stand for what it has of video.
 """
 
 from ml_collections import ConfigDict

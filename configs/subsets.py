@@ -1,6 +1,6 @@
 """Missing modalities: captions are filled in from any of picture, depth and warmth, each of which may be missing.
 
-    python launch/pretrain.py --config=configs/subsets.py          two CPU cores, ten minutes by estimate
+    python launch/pretrain.py --config=configs/subsets.py          one or two CPU cores, fifteen minutes
     python launch/pretrain.py --config=configs/subsets.py:smoke    two CPU cores, under a minute, learns nothing
 
 In training each of the three is missing in 30 of 100 captions. The evaluator `subsets` prints the table of all subsets.

@@ -1,12 +1,15 @@
 """Tests of further modalities: their signals, their embedders, binding, missing ones, and what is scored of them."""
 
 import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs.base import get_config as base_config
 from configs.bind import further
 from configs.bind import get_config as bind_config
 from xmjax import config as config_module
@@ -25,7 +28,7 @@ from xmjax.models.signals import embedder
 from xmjax.objectives import OBJECTIVES, make, options, total_loss
 from xmjax.objectives.base import focused
 from xmjax.scores import lower_is_better
-from xmjax.training import flops
+from xmjax.training import flops, weights
 from xmjax.training.step import init, make_model, of_modality
 
 
@@ -176,7 +179,9 @@ def test_what_is_learned_least_counts_most():
         ({"modalities": ("smell",)}, r"bind\.modalities='smell'"),
         ({"modalities": ("depth", "image")}, "not what to is"),
         ({"modalities": ("depth", "depth")}, "name each once"),
-        ({"modalities": ("depth",), "loss": "ranking"}, r"objectives\.bind\.margin"),
+        ({"modalities": ("depth",), "loss": "ranking"}, "choose infonce or sigmoid"),
+        ({"modalities": ("depth", "text")}, "several to a record"),
+        ({"modalities": ("depth", "tags"), "weights": (0.0, 0.0)}, "nor all weights zero"),
         ({"modalities": ("depth", "tags"), "weights": (1.0,)}, "1 numbers for 2"),
         ({"modalities": ("depth",), "focus": -1.0}, "must not be negative"),
     ],
@@ -255,7 +260,10 @@ def test_fill_reads_every_subset(make_config, batch_at):
     source = Playroom("val", further=("depth", "thermal"))
     evaluator = EVALUATORS["subsets"](config, sharding.make_mesh(config.mesh), source.read(range(12)))
     scores = evaluator(params).scores
-    assert len([name for name in scores if "/" in name]) == 8 + 6
+    assert len([name for name in scores if "/" in name]) == 8 + 6 + 9
+    oracle = {arm: scores[f"subsets/{arm}/oracle"] for arm in evaluator.arms}
+    assert oracle["image"] == oracle["image+depth+thermal"] == 1.0
+    assert oracle["text_alone"] == pytest.approx(scores["subsets/chance"]) and oracle["depth"] < 1
     # Depth tells no colours and warmth no kinds: only of words of place do all three tell.
     kinds = np.array([item.kind for item in evaluator.items])
     assert evaluator.shared.tolist() == np.isin(kinds, ("place", "relation")).tolist()
@@ -264,6 +272,26 @@ def test_fill_reads_every_subset(make_config, batch_at):
     assert set(missing) == {"image", "depth", "thermal"}
     assert evaluator.arms["image"]["depth"].all() and not evaluator.arms["image"]["image"].any()
     assert scores["subsets/n"] == len(evaluator.items) > 0
+    # A loaded model fills in from the same subsets.
+    loaded, rows = Model(config, params), slice(0, 3)
+    given = {m: list(evaluator.data[m][rows]) for m in ("depth", "thermal")}
+    pictures = [item.record.image for item in evaluator.items[rows]]
+    texts = [item.caption.text for item in evaluator.items[rows]]
+    words = [t.encode()[i.word.start : i.word.end].decode() for t, i in zip(texts, evaluator.items[rows], strict=True)]
+    for arm, shown in (("image+depth+thermal", given), ("image+depth", {"depth": given["depth"]})):
+        nats = evaluator.run(params, evaluator.data, evaluator.masked, evaluator.sequences, evaluator.arms[arm])
+        for i, item in enumerate(evaluator.items[rows]):
+            mine = {m: x[i] for m, x in shown.items()}
+            found = dict(loaded.fill(texts[i], pictures[i], words[i], item.candidates, **mine))
+            odds = np.exp(nats[i].min() - nats[i][: len(item.candidates)])
+            np.testing.assert_allclose([found[word] for word in item.candidates], odds / odds.sum(), atol=1e-5)
+    asked = ["a ___ cup"] * 3
+    blind = loaded.fill(asked, candidates=("red", "big"), depth=given["depth"])
+    assert len(blind) == 3 and blind != loaded.fill(asked, candidates=("red", "big"))
+    with pytest.raises(UserError, match="leave smell out"):
+        loaded.fill(asked[0], smell=given["depth"][0])
+    with pytest.raises(UserError, match="depth has the shape"):
+        loaded.fill(asked[0], candidates=("red", "big"), depth=np.zeros(3, np.uint8))
 
 
 def test_a_focus_raises_captions_of_what_is_learned_least_alone(make_config):
@@ -313,3 +341,20 @@ def test_the_configs_are_what_they_say():
     config = config_module.build(bind_config())
     assert len(config.model.modalities) == 7
     assert len(trained_pairs(config)) == 6 and all("image" in pair for pair in trained_pairs(config))
+
+
+def test_binding_can_begin_with_all_of_the_base_run():
+    here, there = (
+        jax.eval_shape(lambda c=c: init(config_module.build(c)).params) for c in (bind_config(), base_config())
+    )
+    shapes, given = ({n: x.shape for n, x in weights._named(p).items()} for p in (here, there))
+    assert given.keys() <= shapes.keys() and all(shapes[name] == shape for name, shape in given.items())
+
+
+def test_a_run_of_other_sizes_is_no_beginning(config, monkeypatch):
+    params = jax.eval_shape(lambda: init(config).params)
+    wider = jax.tree.map(lambda x: np.zeros((*x.shape[:-1], 2 * x.shape[-1]) if x.shape else (), np.float32), params)
+    monkeypatch.setattr(weights.inference, "read_config", lambda workdir: config)
+    monkeypatch.setattr(weights.inference, "restore", lambda *_: (SimpleNamespace(used=wider), 7))
+    with pytest.raises(UserError, match="begin with a run of the same sizes"):
+        weights.read_run(Path("runs/wide"), params)

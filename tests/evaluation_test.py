@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from xmjax import sharding, vocab
-from xmjax.config import MeshConfig
+from xmjax.config import MeshConfig, ModelConfig
 from xmjax.data import playroom
 from xmjax.data.source import Caption, Record, Word
 from xmjax.evaluation.caption import CaptionEvaluator
-from xmjax.evaluation.fill import FillEvaluator, _masked, oracle, other_pictures, score_candidates
+from xmjax.evaluation.fill import FillEvaluator, _masked, oracle, other_pictures, score_seen
 from xmjax.evaluation.items import FillItem, commonest, describes, fill_items, query, references
 from xmjax.evaluation.retrieval import RetrievalEvaluator, recalls
 from xmjax.models.embedders import Tokens
@@ -139,6 +139,8 @@ def test_the_fill_scorer_picks_a_planted_winner(evaluators):
     class Planted:
         """A model whose decoder knows one sequence for each row."""
 
+        config = ModelConfig()
+
         def encode(self, modality, data):
             return Tokens(jnp.zeros((len(rows), 1, 4)), jnp.ones((len(rows), 1), bool), jnp.zeros((len(rows), 1, 2)))
 
@@ -154,7 +156,7 @@ def test_the_fill_scorer_picks_a_planted_winner(evaluators):
 
     def nats(absent: bool) -> np.ndarray:
         given = (jnp.asarray(a) for a in (evaluator.image, evaluator.masked, evaluator.sequences))
-        return np.asarray(score_candidates(Planted(), *given, jnp.full(len(rows), absent)))
+        return np.asarray(score_seen(Planted(), *given, jnp.full(len(rows), absent), ""))
 
     found = nats(False)
     used = evaluator.sequences[..., 0] != vocab.PAD

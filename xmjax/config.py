@@ -305,7 +305,8 @@ class OptimizerConfig:
       b1: decay of the first moment.
       b2: decay of the second moment.
       clip: largest global norm of the gradient; 0 does not clip.
-      accumulate: microbatches a step; `contrast` and `sound` still compare the whole batch, by vectors computed before.
+      accumulate: microbatches a step; `contrast`, `sound` and `bind` still compare the whole batch, by vectors computed
+        before.
       ema: decay of the averaged parameters used for evaluation; 0 keeps none.
       trained: "all", "fused" (all but what belongs to one modality alone), or "lora" (products of two matrices beside
         those of the layers).

@@ -24,7 +24,7 @@ from xmjax.errors import UserError
 from xmjax.evaluation.answer import write_answer
 from xmjax.evaluation.base import batched
 from xmjax.evaluation.caption import picture_memory, write
-from xmjax.evaluation.fill import association_of, candidate_sequences, read_masked, score_candidates
+from xmjax.evaluation.fill import association_of, candidate_sequences, read_masked, score_candidates, score_seen
 from xmjax.evaluation.localize import heat, spread
 from xmjax.evaluation.match import encoded, matched
 from xmjax.evaluation.objects import found_objects, kept
@@ -37,6 +37,7 @@ from xmjax.lexicon import Dictionary, Sense, masked_gloss, open_dictionary
 from xmjax.models.embedders import lean
 from xmjax.models.generate import Written, beam, sampled
 from xmjax.registry import suggest
+from xmjax.training.step import make_model
 
 ROWS = 16
 """Rows of a batch. One input alone is a batch of one; these two sizes are all that is ever compiled."""
@@ -45,6 +46,8 @@ WIDTH = 8
 """Beams that search for a masked word, and what numbers of candidates and beams are rounded up to."""
 
 T = TypeVar("T")
+
+Rows = dict[str, np.ndarray]
 
 METHODS = ("greedy", "sample", "beam")
 
@@ -155,10 +158,8 @@ class Model:
         items = _several(value) or [value]
         if modality == "image":
             data = [picture(item, self.config) for item in items]
-        elif modality == "audio":
-            data = [sound(item, self.config) for item in items]
-        elif modality in further:
-            data = [np.asarray(item, np.uint8) for item in items]
+        elif modality != "text":
+            data = [self._row(modality, item) for item in items]
         else:
             data = [text_ids(item, self.config.model.text.max_bytes) for item in items]
         return self._call(vectors, np.stack(data), modality=modality)
@@ -299,6 +300,7 @@ class Model:
         word: str | None = None,
         candidates: Sequence[str] | None = None,
         top: int = 5,
+        **others: Any,
     ) -> Any:
         """Which words stand at the masked place of a text, with the picture or without one.
 
@@ -310,6 +312,8 @@ class Model:
           word: word of the text to mask.
           candidates: words to choose from. Without them a beam search writes the likeliest.
           top: most words returned where there are no candidates.
+          others: what else the run's fill reads (`objectives.fill.others`), by its name, as `embed` takes it; what is
+            not given is absent.
 
         Returns:
           (word, probability) pairs, likeliest first. Of candidates all are returned and their probabilities sum to 1;
@@ -317,25 +321,25 @@ class Model:
 
         Raises:
           UserError: there is no masked place or more than one, the word is not in the text, a picture cannot be read,
-            or the run has not trained fill.
+            or the run has not trained fill, or not with a modality that is given.
         """
         span = self._trained("fill").max_span_bytes
         texts, pictures, single = _paired(text, image)
         length = self.config.model.text.max_bytes
         inputs = np.stack([masked(t, word, length) for t in texts])
-        shown, absent = self._shown(pictures)
+        data, absent = self._fused(pictures, others)
         way = association_of(self.config)
         if candidates is None:
             if top < 1:
                 raise UserError(f"top={top} words cannot be returned: ask for at least 1")
             width = _rounded(top, WIDTH)
-            written = self._call(_fill, shown, inputs, absent, length=span, width=width, association=way)
+            written = self._call(_fill, inputs, data, absent, length=span, width=width, association=way)
             found = [_likeliest(ids, score, top) for ids, score in zip(*written, strict=True)]
         else:
             words = self._candidates(candidates)
             room = max(span, _rounded(max(len(vocab.utf8(w)) for w in words), WIDTH)) + 2
             sequences = candidate_sequences([words], _rounded(len(words), WIDTH), room).repeat(len(texts), 0)
-            nats = self._call(score_candidates, shown, inputs, sequences, absent, association=way)[:, : len(words)]
+            nats = self._call(_scored, inputs, data, sequences, absent, association=way)[:, : len(words)]
             found = [_ranked(words, row) for row in nats]
         return found[0] if single else found
 
@@ -457,7 +461,7 @@ class Model:
         for row, sense in zip(glosses[0], senses, strict=False):
             row[:] = gloss_ids(masked_gloss(sense), options.max_gloss_bytes)
         shown, absent = self._shown([image])
-        nats = self._call(score_candidates, shown, ids[None], glosses, absent, association=options.association)
+        nats = self._call(score_seen, shown, ids[None], glosses, absent, association=options.association)
         return _ranked(senses, nats[0, : len(senses)])
 
     def associate(self, text: str, image: Picture) -> list[Associated]:
@@ -552,6 +556,32 @@ class Model:
         blank = picture(np.zeros((1, 1, 3), np.uint8), self.config)
         shown = np.stack([blank if p is None else picture(p, self.config) for p in pictures])
         return shown, np.array([p is None for p in pictures])
+
+    def _fused(self, pictures: Sequence[Picture | None], others: Mapping[str, Any]) -> tuple[Rows, Rows]:
+        """What `fill` reads beside texts, as embedders take it, blank where there is none, and where that is so."""
+        names = self._trained("fill").modalities
+        if unknown := others.keys() - set(names[1:]):
+            raise UserError(f"fill of this run reads texts with {', '.join(names)}: leave {unknown.pop()} out")
+        shown, none = self._shown(pictures)
+        data, absent = {names[0]: shown}, {names[0]: none}
+        for name in names[1:]:
+            items = _several(others.get(name)) or [others.get(name)] * len(pictures)
+            if len(items) != len(pictures):
+                raise UserError(f"{len(pictures)} texts or pictures and {len(items)} of {name}: give as many, or one")
+            data[name] = np.stack([self._row(name, item) for item in items])
+            absent[name] = np.array([item is None for item in items])
+        return data, absent
+
+    def _row(self, modality: str, item: Any) -> np.ndarray:
+        """A sound, or an item of a further modality, as its embedder takes it; blank where it is None."""
+        model = make_model(self.config).bind({"params": self._params})
+        blank = np.asarray(model.embedders[modality].example(self.config.model)[0])
+        if item is None:
+            return blank
+        row = sound(item, self.config) if modality == "audio" else np.asarray(item, blank.dtype)
+        if row.shape != blank.shape:
+            raise UserError(f"{modality} has the shape {row.shape}: this model reads {blank.shape}, in bytes")
+        return row
 
     def _call(self, function: Callable[..., Any], *arrays: np.ndarray, **static: Any) -> Any:
         """``function(model, *arrays, **static)`` on rows of NumPy arrays, compiled once for each ``static``."""
@@ -659,9 +689,13 @@ def _ranked(words: Sequence[T], nats: np.ndarray) -> list[tuple[T, float]]:
     return [(words[k], float(weight[k] / weight.sum())) for k in order]
 
 
-def _fill(model: Any, image: Any, text: Any, absent: Any, length: int, width: int, association: str) -> Written:
-    prompt = jax.numpy.full((len(image), 1), vocab.sentinel(0), np.int32)
-    return beam(model, *read_masked(model, image, text, absent, association), prompt, length, width=width)
+def _fill(model: Any, text: Any, data: Any, absent: Any, length: int, width: int, association: str) -> Written:
+    prompt = jax.numpy.full((len(text), 1), vocab.sentinel(0), np.int32)
+    return beam(model, *read_masked(model, data, text, absent, association), prompt, length, width=width)
+
+
+def _scored(model: Any, text: Any, data: Any, sequences: Any, absent: Any, association: str) -> Any:
+    return score_candidates(model, data, text, sequences, absent, association)
 
 
 def _sample(model: Any, image: Any, prompt: Any, keys: Any, *rows: Any, length: int, count: int) -> Written:

@@ -130,7 +130,7 @@ def _model(model: ModelConfig) -> None:
         remedy = "objects are looked up by their pixels; choose another model.image.embedder than file"
         check(model.image.embedder != "file", "model.library.path", model.library.path, remedy)
     for name, others in model.others.items():
-        _check_other(name, others, model.fusion_layers)
+        _check_other(name, others, model)
     audio = [("audio", model.audio)] if model.audio.embedder else []
     for modality, side in (("text", model.text), ("image", model.image), *audio):
         check(
@@ -293,7 +293,7 @@ RESERVED = ("image", "text", "audio", "id", "labels", "boxes", "masked", "captio
 """Names that no further modality may have: of other modalities, of fields of records and of arrays of a batch."""
 
 
-def _check_other(name: str, options: Any, fusion_layers: int) -> None:
+def _check_other(name: str, options: Any, model: ModelConfig) -> None:
     """What a further modality must say of itself."""
     where = f"model.others.{name}"
     check(name not in RESERVED, "model.others", name, "the name means something else; choose another")
@@ -301,8 +301,9 @@ def _check_other(name: str, options: Any, fusion_layers: int) -> None:
     for field in ("embedder", "unimodal_layers"):
         check(field in options, where, dict(options), f"must name its {field}")
     layers = options["unimodal_layers"]
-    whole = isinstance(layers, int) and layers >= 0 and layers + fusion_layers >= 1
-    check(whole, f"{where}.unimodal_layers", layers, "must be a whole number; with model.fusion_layers=0 at least 1")
+    least = 1 if model.fusion == "cross" or not model.fusion_layers else 0
+    check(isinstance(layers, int) and layers >= least, f"{where}.unimodal_layers", layers,
+          "must be a whole number; with model.fusion_layers=0 or model.fusion='cross' at least 1")  # fmt: skip
     kind = f"any/{options['embedder']}"
     known = f"{name}/{options['embedder']}" in EMBEDDERS or kind in EMBEDDERS
     check(known, f"{where}.embedder", options["embedder"], "choose plane, series or bytes, or register one")

@@ -10,7 +10,8 @@ Every one takes the modes of configs/base.py, but its default size is the paper'
 - Equal captions of different pictures belong together. Captions and texts that are filled in follow a prompt of
   language and style.
 
-What else differs is said in each file.
+What else differs is said in each file. BLIP is ALBEF with a decoder that writes captions (add the objective `caption`);
+CoCa, whose text decoder is half blind to the picture, is no point of this space. ImageBind is configs/bind.py.
 """
 
 from ml_collections import ConfigDict

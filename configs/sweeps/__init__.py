@@ -4,7 +4,7 @@ SINGLE = {"data.grade": "single", "data.first_grade": "", "data.first_share": 0.
 """One toy a picture, from the first step to the last."""
 
 SMALL = {"model.width": 64, "batch_size": 32}
-"""Half of the width and half of the batch: a step takes a third of the time, and learns about as much early on."""
+"""Half of the base run's batch: a step takes two thirds of the time, and early on steps count more than pictures."""
 
 BEGUN = {**SMALL, "begin_from": "runs/base", "data.first_grade": "", "data.first_share": 0.0, "steps": 400}
 """Whole scenes, and a finished base run to begin with: two minutes then lead between easy and hard (docs/log.md)."""

@@ -6,7 +6,7 @@ The kinds have 48 width^2 parameters in fusion each: four layers merged, three o
 one of co-attention. The depths have six layers of 12 width^2 between picture, text and fusion: all of them in fusion is
 early, none is late, where only the decoder sees both.
 
-Single toys and half of the width lead between easy and hard in two minutes on one core. Of two toys a fused decoder
+Single toys lead between easy and hard in two minutes on one core. Of two toys a fused decoder
 without other objectives has learned little in eight (docs/log.md).
 """
 

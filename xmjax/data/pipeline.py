@@ -132,6 +132,12 @@ class Stream:
             self.row(record, np.random.default_rng((self._seed, position)))
             for record, position in zip(self.records(positions), positions, strict=True)
         ]
+        for row in rows:
+            if missing := row.keys() ^ rows[0].keys():
+                raise UserError(
+                    f"records of {self.source.name} differ in what they have: {', '.join(sorted(missing))} is not "
+                    "there for all of a batch. Give every record the same, and let objectives drop it (fill's drop)"
+                )
         # np.array joins rows of equal shape two to five times as fast as np.stack.
         return {key: np.array([row[key] for row in rows]) for key in rows[0]}
 

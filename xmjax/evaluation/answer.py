@@ -80,7 +80,7 @@ class AnswerEvaluator(Evaluator):
 def write_answer(model: Any, image: Array, question: Array, absent: Array, length: int) -> Array:
     """Ids [B, length] that the decoder writes after questions with their sentinels [B, L] about pictures [B, ...]."""
     prompt = jnp.full((image.shape[0], 1), vocab.sentinel(0), jnp.int32)
-    return greedy(model, *read_masked(model, image, question, absent), prompt, length)
+    return greedy(model, *read_masked(model, {"image": image}, question, {"image": absent}), prompt, length)
 
 
 def oracle(question: Question, record: Record) -> bool:

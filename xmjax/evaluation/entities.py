@@ -10,7 +10,7 @@ from xmjax.data.arrays import fill_arrays
 from xmjax.data.source import Caption, Word
 from xmjax.data.words import words
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
-from xmjax.evaluation.fill import association_of, score_candidates
+from xmjax.evaluation.fill import association_of, score_seen
 from xmjax.lexicon import entities, open_dictionary
 
 SHARE = 0.5
@@ -43,7 +43,7 @@ class EntitiesEvaluator(Evaluator):
         self.masked, self.spans = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
         self.image = self.pictures(r for r, _ in captions)
         way = association_of(config)
-        self.run = self.compiled(lambda model, *arrays: score_candidates(model, *arrays, association=way)[:, 0])
+        self.run = self.compiled(lambda model, *arrays: score_seen(model, *arrays, association=way)[:, 0])
 
     def __call__(self, params):
         if not self.captions:

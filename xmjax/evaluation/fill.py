@@ -36,8 +36,8 @@ class FillEvaluator(Evaluator):
         self.sequences = candidate_sequences([item.candidates for item in self.items])
         self.donor = other_pictures(self.items)
         self.association = association_of(config)
-        self.run = self.compiled(partial(score_candidates, association=self.association))
-        self.run_shuffled = self.compiled(partial(score_candidates, association="shuffled"))
+        self.run = self.compiled(partial(score_seen, association=self.association))
+        self.run_shuffled = self.compiled(partial(score_seen, association="shuffled"))
 
     def __call__(self, params):
         if not self.items:
@@ -108,30 +108,46 @@ def candidate_sequences(candidates: Sequence[Sequence[str]], count: int = 0, len
     return sequences
 
 
-def read_masked(model: Any, image: Array, masked: Array, absent: Array, association: str = "") -> tuple[Array, Array]:
+def read_masked(
+    model: Any, data: Mapping[str, Array], masked: Array, absent: Mapping[str, Array], association: str = ""
+) -> tuple[Array, Array]:
     """What the decoder reads to write the masked word of texts; see `models.passes.masked_memory`.
 
     Args:
       model: a `Crossmodal` bound to its parameters.
-      image: pictures [B, ...] as the embedder takes them.
+      data: of each modality that texts are fused with, rows as its embedder takes them [B, ...].
       masked: texts with a sentinel [B, L].
-      absent: rows in which the picture is treated as missing [B].
-      association: the only way from picture to word, "" for all there are.
+      absent: of each, rows in which it is treated as missing [B].
+      association: the only way from them to the word, "" for all there are.
     """
-    other, text = model.reduced("image", model.encode("image", image)), model.encode("text", masked)
-    return masked_memory(model, {"image": other}, masked, text, {"image": absent}, association=association)
+    others, text = _tokens(model, data), model.encode("text", masked)
+    return masked_memory(model, others, masked, text, absent, association=association)
 
 
 def score_candidates(
-    model: Any, image: Array, masked: Array, sequences: Array, absent: Array, association: str = ""
+    model: Any,
+    data: Mapping[str, Array],
+    masked: Array,
+    sequences: Array,
+    absent: Mapping[str, Array],
+    association: str = "",
 ) -> Array:
     """Nats of every candidate with its end symbol [B, K], +inf for padding; other arguments as of `read_masked`.
 
     Args:
       sequences: what the decoder would write for each, such as `candidate_sequences` gives.
     """
-    other = model.reduced("image", model.encode("image", image))
-    return score_masked(model, {"image": other}, masked, sequences, {"image": absent}, association)
+    return score_masked(model, _tokens(model, data), masked, sequences, absent, association)
+
+
+def score_seen(model: Any, image: Array, masked: Array, sequences: Array, absent: Array, association: str) -> Array:
+    """`score_candidates` of texts that are fused with pictures."""
+    return score_candidates(model, {"image": image}, masked, sequences, {"image": absent}, association)
+
+
+def _tokens(model: Any, data: Mapping[str, Array]) -> dict[str, Tokens]:
+    # In the model's order, for a dict that went through jit has its keys sorted.
+    return {m: model.reduced(m, model.encode(m, data[m])) for m in model.config.modalities if m in data}
 
 
 def score_masked(

@@ -45,7 +45,7 @@ class ReductionEvaluator(FillEvaluator):
 
     @functools.cache  # noqa: B019  # an evaluator lives as long as its run
     def _reduced(self, method: str, keep: int) -> Any:
-        """`score_candidates` with the picture's tokens reduced by a method, "" for not at all, compiled."""
+        """`score_seen` with the picture's tokens reduced by a method, "" for not at all, compiled."""
 
         def score(model, image, masked, sequences, absent):
             tokens = model.encode("image", image)

@@ -12,7 +12,7 @@ from xmjax.data import playroom
 from xmjax.data.arrays import gloss_ids, marked_ids
 from xmjax.data.source import Record, Word
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
-from xmjax.evaluation.fill import ARMS, oracle, other_pictures, score_candidates
+from xmjax.evaluation.fill import ARMS, oracle, other_pictures, score_seen
 from xmjax.evaluation.items import commonest
 from xmjax.lexicon import Dictionary, Sense, Table, kind_of, masked_gloss, open_dictionary
 from xmjax.lexicon.inflection import normal
@@ -108,7 +108,7 @@ class SenseEvaluator(Evaluator):
             for k, sense in enumerate(item.candidates):
                 row[k] = gloss_ids(masked_gloss(sense), longest)
         self.donor = other_pictures(self.items)
-        self.run = self.compiled(partial(score_candidates, association=options.association))
+        self.run = self.compiled(partial(score_seen, association=options.association))
 
     def __call__(self, params):
         if not self.items:

@@ -1,6 +1,7 @@
 """Subsets: what is filled in from every subset of the modalities that captions are fused with, or with some missing."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 from scipy.special import log_softmax
@@ -8,7 +9,7 @@ from scipy.special import log_softmax
 from xmjax.data.arrays import masked_ids
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.emergent import ONE, TOLD, has, row
-from xmjax.evaluation.fill import association_of, candidate_sequences, score_masked
+from xmjax.evaluation.fill import association_of, candidate_sequences, score_candidates
 from xmjax.evaluation.items import fill_items, trivial
 
 MISSING = 0.3
@@ -23,6 +24,8 @@ class SubsetsEvaluator(Evaluator):
     fusion of predictions: each modality with the text by itself, the probabilities of a word multiplied and divided by
     those from the text alone for each modality but one, since all of them read the text. "subsets/gap/unimodal" is how
     much more is learned of one modality by itself than of another, of words that all of them tell.
+
+    The oracle of the playroom has every word whose class one of an item's modalities tells, and guesses the others.
     """
 
     def __init__(self, config, mesh, records):
@@ -48,12 +51,10 @@ class SubsetsEvaluator(Evaluator):
             for subset in itertools.combinations(self.modalities, size)
         }
         self.arms[f"missing_{MISSING:.0%}".rstrip("%")] = {m: rng.random(count) < MISSING for m in self.modalities}
-
-        def nats(model, data, masked, sequences, absent):
-            tokens = {m: model.reduced(m, model.encode(m, data[m])) for m in self.modalities}
-            return score_masked(model, tokens, masked, sequences, absent, association_of(config))
-
-        self.run = self.compiled(nats)
+        self.constant = trivial(self.items, "subsets")
+        if all(item.record.truth is not None for item in self.items):
+            self.constant |= {f"subsets/{name}/oracle": self._oracle(absent) for name, absent in self.arms.items()}
+        self.run = self.compiled(partial(score_candidates, association=association_of(config)))
 
     def __call__(self, params):
         if not self.items:
@@ -70,7 +71,15 @@ class SubsetsEvaluator(Evaluator):
             alone = [np.mean((np.argmin(nats_of[m], 1) == answers)[self.shared]) for m in self.modalities]
             scores["subsets/gap/unimodal"] = float(max(alone) - min(alone))
         scores["subsets/ensemble"] = float(np.mean(np.argmin(self._ensemble(nats_of), 1) == answers))
-        return Report(scores | trivial(self.items, "subsets"))
+        return Report(scores | self.constant)
+
+    def _oracle(self, absent: dict[str, np.ndarray]) -> float:
+        told = [
+            any(item.kind in classes_told(m) and not gone[i] for m, gone in absent.items())
+            for i, item in enumerate(self.items)
+        ]
+        chance = [1 / len(item.candidates) for item in self.items]
+        return float(np.mean(np.where(told, 1.0, chance)))
 
     def _ensemble(self, nats: dict[str, np.ndarray]) -> np.ndarray:
         """Nats of candidates by predictions from one modality each; +inf for those that only fill up a row."""

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from xmjax.errors import UserError
 from xmjax.objectives import base, contrast
 
+LOSSES = ("infonce", "sigmoid")
+
 
 @dataclasses.dataclass(frozen=True)
 class Options(base.Options):
@@ -18,7 +20,7 @@ class Options(base.Options):
       weights: of their losses, in that order; empty are equal ones.
       focus: by how much more a modality counts the less it is learned yet: weights are multiplied by this power of its
         loss (`base.focused`).
-      loss: of each pair, as of `contrast`.
+      loss: of each pair, "infonce" or "sigmoid" as of `contrast`.
       chunk: as of `contrast`.
     """
 
@@ -51,8 +53,15 @@ class Bind(base.Objective):
                 f"config.objectives.bind.weights has {len(options.weights)} numbers for {len(options.modalities)} "
                 "modalities: give one for each, or none"
             )
-        if options.focus < 0 or min(options.weights, default=1.0) < 0:
-            raise UserError("config.objectives.bind: weights and focus must not be negative")
+        if options.focus < 0 or min(options.weights, default=1.0) < 0 or not any(options.weights or (1.0,)):
+            raise UserError("config.objectives.bind: weights and focus must not be negative, nor all weights zero")
+        if options.loss not in LOSSES:
+            raise UserError(f"config.objectives.bind.loss={options.loss!r}: choose {' or '.join(LOSSES)}")
+        if "text" in (options.to, *options.modalities):
+            raise UserError(
+                "config.objectives.bind.modalities has 'text', which comes several to a record: compare it by an "
+                "objective contrast"
+            )
         self.pairs = {
             m: contrast.Contrast(
                 contrast.Options(

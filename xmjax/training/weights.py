@@ -109,7 +109,7 @@ def read_run(workdir: Path, params: Mapping[str, Any]) -> tuple[Arrays, Report]:
       As `read`, of one file; "reshaped" are those of another shape, which are not taken.
 
     Raises:
-      UserError: there is no such run or checkpoint.
+      UserError: there is no such run or checkpoint, or most of what both have is of other shapes.
     """
     config = inference.read_config(workdir)
     # Each process reads all of it: what one holds of a mesh need not be what it needs.
@@ -122,6 +122,12 @@ def read_run(workdir: Path, params: Mapping[str, Any]) -> tuple[Arrays, Report]:
     other = sorted(
         f"{n}: {given[n].shape} there, {shapes[n]} here" for n in given.keys() & shapes.keys() if n not in found
     )
+    if len(other) > len(found):
+        raise UserError(
+            f"config.begin_from={workdir} has {len(other)} parameters of other shapes than this model and only "
+            f"{len(found)} of the same ({other[0]}): begin with a run of the same sizes (model.width and the numbers "
+            "of layers), or set them as they are there"
+        )
     return found, {
         "file": f"{workdir}, step {step}",
         "loaded": sorted(found),
