@@ -583,8 +583,11 @@ class Model:
             raise UserError(f"{modality} has the shape {row.shape}: this model reads {blank.shape}, in bytes")
         return row
 
-    def _call(self, function: Callable[..., Any], *arrays: np.ndarray, **static: Any) -> Any:
-        """``function(model, *arrays, **static)`` on rows of NumPy arrays, compiled once for each ``static``."""
+    def _call(self, function: Callable[..., Any], *arrays: np.ndarray | Rows, **static: Any) -> Any:
+        """``function(model, *arrays, **static)`` on rows of NumPy arrays, or dicts of them but for the first.
+
+        It is compiled once for each ``static``.
+        """
         size = 1 if len(arrays[0]) == 1 else ROWS
         key = (function, size, *sorted(static.items()))
         if key not in self._compiled:
