@@ -38,7 +38,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config = base.start(arg)
     config.name = base.run_name("bind", arg)
     add_stream(config, arg)
-    config.model.audio.unimodal_layers = 1
     with config.unlocked():
         config.model.others = further(config)
         config.data.further = False  # captions meet pictures alone, and what nobody reads takes time to make
@@ -48,5 +47,5 @@ def get_config(arg: str = "") -> ConfigDict:
         }
     config.evaluation.names = ("retrieval", "emergent", "zero_shot", "tags")
     if base.parse(arg) == ("tiny", False):
-        config.steps = 1400
+        config.model.audio.unimodal_layers, config.steps = 1, 1400
     return config

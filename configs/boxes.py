@@ -1,7 +1,7 @@
 """The semantic model on pictures of your own: photos whose objects have boxes and labels, or stamps.
 
     python launch/pretrain.py --config=configs/boxes.py --config.data.root=DIR    two CPU cores, a few minutes
-    python launch/pretrain.py --config=configs/boxes.py:stamps                    of each the whole picture is the box
+    python launch/pretrain.py --config=configs/boxes.py:stamps                    of each the whole is one object
 
 DIR is as of configs/photos.py, the objects of a photo in a column "boxes", in pixels of a picture of "width" and
 "height" (docs/data.md). After "stamps," and without it the modes of configs/base.py.
@@ -23,7 +23,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.name = base.run_name("boxes-stamps" if stamps else "boxes", mode)
     add_tasks(config)
     if stamps:
-        config.model.regions.count = 1
+        config.model.regions.count, config.objectives.regions.max_label_bytes = 1, 31
     else:
         config.data.regions_column, config.model.regions.count = "boxes", 8
     return config

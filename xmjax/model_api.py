@@ -118,6 +118,7 @@ class Model:
         self._params = params
         self._mesh = mesh or _one_device()
         self._compiled: dict[Any, Callable[..., Any]] = {}
+        self._blanks: Rows = {}
         self._dictionaries: dict[str, Dictionary] = {}
         self._indexes: dict[tuple[Path, int | None], search.Index] = {}
 
@@ -568,20 +569,27 @@ class Model:
             items = _several(others.get(name)) or [others.get(name)] * len(pictures)
             if len(items) != len(pictures):
                 raise UserError(f"{len(pictures)} texts or pictures and {len(items)} of {name}: give as many, or one")
-            data[name] = np.stack([self._row(name, item) for item in items])
+            data[name] = np.stack([self._blank(name) if item is None else self._row(name, item) for item in items])
             absent[name] = np.array([item is None for item in items])
         return data, absent
 
     def _row(self, modality: str, item: Any) -> np.ndarray:
-        """A sound, or an item of a further modality, as its embedder takes it; blank where it is None."""
-        model = make_model(self.config).bind({"params": self._params})
-        blank = np.asarray(model.embedders[modality].example(self.config.model)[0])
-        if item is None:
-            return blank
-        row = sound(item, self.config) if modality == "audio" else np.asarray(item, blank.dtype)
-        if row.shape != blank.shape:
-            raise UserError(f"{modality} has the shape {row.shape}: this model reads {blank.shape}, in bytes")
-        return row
+        """A sound, or an item of a further modality, as its embedder takes it."""
+        if modality == "audio":
+            return sound(item, self.config)
+        blank, row = self._blank(modality), np.asarray(item)
+        if row.shape != blank.shape or not np.issubdtype(row.dtype, np.integer):
+            raise UserError(
+                f"{modality} has the shape {row.shape} and type {row.dtype}: this model reads {blank.shape}, in bytes"
+            )
+        return row.astype(blank.dtype)
+
+    def _blank(self, modality: str) -> np.ndarray:
+        """What stands for an absent item."""
+        if modality not in self._blanks:
+            model = make_model(self.config).bind({"params": self._params})
+            self._blanks[modality] = np.asarray(model.embedders[modality].example(self.config.model)[0])
+        return self._blanks[modality]
 
     def _call(self, function: Callable[..., Any], *arrays: np.ndarray | Rows, **static: Any) -> Any:
         """``function(model, *arrays, **static)`` on rows of NumPy arrays, or dicts of them but for the first.

@@ -1,20 +1,20 @@
 """Reducing a picture of 64 tokens to 16: every method, trained and tested, against all tokens and the controls.
 
-    python launch/pretrain.py --config=configs/base.py
     python launch/sweep.py --config=configs/sweeps/reduction.py     two CPU cores, over an hour by estimate (21 runs)
 
-Not run to its end yet; the table will be docs/results/reduction.md; its seconds tell what a budget of tokens saves.
+It does not begin with a base run, whose pictures have 16 tokens. Not run to its end yet; the table will be
+docs/results/reduction.md; its seconds tell what a budget of tokens saves.
 """
 
 from ml_collections import ConfigDict
 
-from configs.sweeps import BEGUN
+from configs.sweeps import SINGLE, SMALL
 from xmjax.models.objects import METHODS
 
 
 def get_config() -> ConfigDict:
     """All tokens, and a quarter of them by each method."""
-    fine = BEGUN | {"model.image.patch": 4, "steps": 450}
+    fine = SINGLE | SMALL | {"model.image.patch": 4, "steps": 450}
     methods = {method: fine | {"model.image.reduce": method, "model.image.keep": 16} for method in METHODS}
     return ConfigDict(
         {

@@ -54,7 +54,7 @@ class ImageFiles:
       image_size: side of the decoded images in pixels.
       fit: how images become square, see `images.decode`.
       keep_file_bytes: whether records also have the undecoded file.
-      whole: whether a picture shows one object, as large as it and called what its first caption says.
+      whole: whether a picture shows one object, as large as it and called like the last part of its id.
       name: what to call this source.
 
     Raises:
@@ -144,7 +144,8 @@ class ImageFiles:
         except ValueError as error:
             return Unreadable(label, f"the image cannot be decoded: {error}")
         captions = tuple(Caption(text, language, words=words(text)) for language, text in row.captions)
-        given = (Region((0.0, 0.0, 1.0, 1.0), row.captions[0][1]),) if self._whole else row.regions
+        called = row.id.rpartition("/")[2].replace("_", " ")
+        given = (Region((0.0, 0.0, 1.0, 1.0), called),) if self._whole else row.regions
         regions = tuple(found for region in given if (found := squared(region, row.frame, self._fit)))
         file = data if self._keep_file_bytes else None
         return Record(row.id, captions, image, file, regions=regions, labels=row.labels)

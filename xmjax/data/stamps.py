@@ -23,7 +23,7 @@ _SOUNDS = (".ogg", ".wav")
 
 
 def open_stamps(root: str = INSTALLED, *, languages: Sequence[str] = (), **options: Any) -> ImageFiles:
-    """Opens stamps as Debian installs them, or a folder of them with a ``stamps.jsonl``; each shows one object.
+    """Opens stamps as Debian installs them, or a folder of them with a ``stamps.jsonl``.
 
     Args:
       root: the folder.
@@ -42,10 +42,9 @@ def open_stamps(root: str = INSTALLED, *, languages: Sequence[str] = (), **optio
             text_column="captions",
             id_column="id",
             languages=languages,
-            whole=True,
             **options,
         )
-    return Stamps(root, languages=languages, whole=True, **options)
+    return Stamps(root, languages=languages, **options)
 
 
 class Stamps(ImageFiles):

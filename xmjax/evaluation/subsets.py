@@ -25,7 +25,8 @@ class SubsetsEvaluator(Evaluator):
     those from the text alone for each modality but one, since all of them read the text. "subsets/gap/unimodal" is how
     much more is learned of one modality by itself than of another, of words that all of them tell.
 
-    The oracle of the playroom has every word whose class one of an item's modalities tells, and guesses the others.
+    The oracle of the playroom has every word whose class one of an item's modalities tells, of whichever toy, and
+    guesses the others.
     """
 
     def __init__(self, config, mesh, records):
