@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from xmjax import sharding, vocab
-from xmjax.config import MeshConfig, ModelConfig
+from xmjax.config import MeshConfig
 from xmjax.data import playroom
 from xmjax.data.source import Caption, Record, Word
 from xmjax.evaluation.caption import CaptionEvaluator
-from xmjax.evaluation.fill import FillEvaluator, _masked, oracle, other_pictures, score_seen
+from xmjax.evaluation.fill import FillEvaluator, _masked, _tokens, oracle, other_pictures, score_seen
 from xmjax.evaluation.items import FillItem, commonest, describes, fill_items, query, references
 from xmjax.evaluation.retrieval import RetrievalEvaluator, recalls
 from xmjax.models.embedders import Tokens
@@ -130,6 +130,17 @@ def evaluators(make_config):
     return {cls: cls(config, mesh, RECORDS) for cls in (FillEvaluator, RetrievalEvaluator, CaptionEvaluator)}
 
 
+def test_modalities_are_read_in_the_order_of_the_objective():
+    class Named:
+        def encode(self, modality, data):
+            return modality, data
+
+        def reduced(self, modality, tokens):
+            return tokens
+
+    assert list(_tokens(Named(), {"depth": 1, "image": 2}, ("image", "depth")).values()) == [("image", 2), ("depth", 1)]
+
+
 def test_the_fill_scorer_picks_a_planted_winner(evaluators):
     evaluator = evaluators[FillEvaluator]
     answers = np.array([item.answer for item in evaluator.items])
@@ -138,8 +149,6 @@ def test_the_fill_scorer_picks_a_planted_winner(evaluators):
 
     class Planted:
         """A model whose decoder knows one sequence for each row."""
-
-        config = ModelConfig()
 
         def encode(self, modality, data):
             return Tokens(jnp.zeros((len(rows), 1, 4)), jnp.ones((len(rows), 1), bool), jnp.zeros((len(rows), 1, 2)))

@@ -24,7 +24,7 @@ from xmjax.errors import UserError
 from xmjax.evaluation.answer import write_answer
 from xmjax.evaluation.base import batched
 from xmjax.evaluation.caption import picture_memory, write
-from xmjax.evaluation.fill import association_of, candidate_sequences, read_masked, score_candidates, score_seen
+from xmjax.evaluation.fill import association_of, candidate_sequences, read_masked, score_candidates
 from xmjax.evaluation.localize import heat, spread
 from xmjax.evaluation.match import encoded, matched
 from xmjax.evaluation.objects import found_objects, kept
@@ -329,18 +329,18 @@ class Model:
         length = self.config.model.text.max_bytes
         inputs = np.stack([masked(t, word, length) for t in texts])
         data, absent = self._fused(pictures, others)
-        way = association_of(self.config)
+        read = {"association": association_of(self.config), "modalities": tuple(data)}
         if candidates is None:
             if top < 1:
                 raise UserError(f"top={top} words cannot be returned: ask for at least 1")
             width = _rounded(top, WIDTH)
-            written = self._call(_fill, inputs, data, absent, length=span, width=width, association=way)
+            written = self._call(_fill, data, inputs, absent, length=span, width=width, **read)
             found = [_likeliest(ids, score, top) for ids, score in zip(*written, strict=True)]
         else:
             words = self._candidates(candidates)
             room = max(span, _rounded(max(len(vocab.utf8(w)) for w in words), WIDTH)) + 2
             sequences = candidate_sequences([words], _rounded(len(words), WIDTH), room).repeat(len(texts), 0)
-            nats = self._call(_scored, inputs, data, sequences, absent, association=way)[:, : len(words)]
+            nats = self._call(score_candidates, data, inputs, sequences, absent, **read)[:, : len(words)]
             found = [_ranked(words, row) for row in nats]
         return found[0] if single else found
 
@@ -462,7 +462,8 @@ class Model:
         for row, sense in zip(glosses[0], senses, strict=False):
             row[:] = gloss_ids(masked_gloss(sense), options.max_gloss_bytes)
         shown, absent = self._shown([image])
-        nats = self._call(score_seen, shown, ids[None], glosses, absent, association=options.association)
+        data, gone = {"image": shown}, {"image": absent}
+        nats = self._call(score_candidates, data, ids[None], glosses, gone, association=options.association)
         return _ranked(senses, nats[0, : len(senses)])
 
     def associate(self, text: str, image: Picture) -> list[Associated]:
@@ -592,11 +593,8 @@ class Model:
         return self._blanks[modality]
 
     def _call(self, function: Callable[..., Any], *arrays: np.ndarray | Rows, **static: Any) -> Any:
-        """``function(model, *arrays, **static)`` on rows of NumPy arrays, or dicts of them but for the first.
-
-        It is compiled once for each ``static``.
-        """
-        size = 1 if len(arrays[0]) == 1 else ROWS
+        """``function(model, *arrays, **static)`` on rows of NumPy arrays, or dicts of them; compiled once for each."""
+        size = 1 if len(jax.tree.leaves(arrays)[0]) == 1 else ROWS
         key = (function, size, *sorted(static.items()))
         if key not in self._compiled:
             self._compiled[key] = batched(self.config, self._mesh, partial(function, **static), size)
@@ -700,13 +698,9 @@ def _ranked(words: Sequence[T], nats: np.ndarray) -> list[tuple[T, float]]:
     return [(words[k], float(weight[k] / weight.sum())) for k in order]
 
 
-def _fill(model: Any, text: Any, data: Any, absent: Any, length: int, width: int, association: str) -> Written:
+def _fill(model: Any, data: Any, text: Any, absent: Any, length: int, width: int, **read: Any) -> Written:
     prompt = jax.numpy.full((len(text), 1), vocab.sentinel(0), np.int32)
-    return beam(model, *read_masked(model, data, text, absent, association), prompt, length, width=width)
-
-
-def _scored(model: Any, text: Any, data: Any, sequences: Any, absent: Any, association: str) -> Any:
-    return score_candidates(model, data, text, sequences, absent, association)
+    return beam(model, *read_masked(model, data, text, absent, **read), prompt, length, width=width)
 
 
 def _sample(model: Any, image: Any, prompt: Any, keys: Any, *rows: Any, length: int, count: int) -> Written:

@@ -144,11 +144,14 @@ class ImageFiles:
         except ValueError as error:
             return Unreadable(label, f"the image cannot be decoded: {error}")
         captions = tuple(Caption(text, language, words=words(text)) for language, text in row.captions)
-        called = row.id.rpartition("/")[2].replace("_", " ")
-        given = (Region((0.0, 0.0, 1.0, 1.0), called),) if self._whole else row.regions
+        given = (_whole(row),) if self._whole else row.regions
         regions = tuple(found for region in given if (found := squared(region, row.frame, self._fit)))
         file = data if self._keep_file_bytes else None
         return Record(row.id, captions, image, file, regions=regions, labels=row.labels)
+
+
+def _whole(row: Row) -> Region:
+    return Region((0.0, 0.0, 1.0, 1.0), row.id.rpartition("/")[2].replace("_", " "))
 
 
 LEFT = 0.25

@@ -109,7 +109,12 @@ def candidate_sequences(candidates: Sequence[Sequence[str]], count: int = 0, len
 
 
 def read_masked(
-    model: Any, data: Mapping[str, Array], masked: Array, absent: Mapping[str, Array], association: str = ""
+    model: Any,
+    data: Mapping[str, Array],
+    masked: Array,
+    absent: Mapping[str, Array],
+    association: str = "",
+    modalities: Sequence[str] = ("image",),
 ) -> tuple[Array, Array]:
     """What the decoder reads to write the masked word of texts; see `models.passes.masked_memory`.
 
@@ -118,9 +123,10 @@ def read_masked(
       data: of each modality that texts are fused with, rows as its embedder takes them [B, ...].
       masked: texts with a sentinel [B, L].
       absent: of each, rows in which it is treated as missing [B].
-      association: the only way from them to the word, "" for all there are.
+      association: the only way from the first of them to the word, "" for all there are.
+      modalities: theirs in the order of the objective, for a dict that went through jit has its keys sorted.
     """
-    others, text = _tokens(model, data), model.encode("text", masked)
+    others, text = _tokens(model, data, modalities), model.encode("text", masked)
     return masked_memory(model, others, masked, text, absent, association=association)
 
 
@@ -131,13 +137,14 @@ def score_candidates(
     sequences: Array,
     absent: Mapping[str, Array],
     association: str = "",
+    modalities: Sequence[str] = ("image",),
 ) -> Array:
     """Nats of every candidate with its end symbol [B, K], +inf for padding; other arguments as of `read_masked`.
 
     Args:
       sequences: what the decoder would write for each, such as `candidate_sequences` gives.
     """
-    return score_masked(model, _tokens(model, data), masked, sequences, absent, association)
+    return score_masked(model, _tokens(model, data, modalities), masked, sequences, absent, association)
 
 
 def score_seen(model: Any, image: Array, masked: Array, sequences: Array, absent: Array, association: str) -> Array:
@@ -145,9 +152,8 @@ def score_seen(model: Any, image: Array, masked: Array, sequences: Array, absent
     return score_candidates(model, {"image": image}, masked, sequences, {"image": absent}, association)
 
 
-def _tokens(model: Any, data: Mapping[str, Array]) -> dict[str, Tokens]:
-    # In the model's order, for a dict that went through jit has its keys sorted.
-    return {m: model.reduced(m, model.encode(m, data[m])) for m in model.config.modalities if m in data}
+def _tokens(model: Any, data: Mapping[str, Array], modalities: Sequence[str]) -> dict[str, Tokens]:
+    return {m: model.reduced(m, model.encode(m, data[m])) for m in modalities}
 
 
 def score_masked(

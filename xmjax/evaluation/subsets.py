@@ -55,7 +55,8 @@ class SubsetsEvaluator(Evaluator):
         self.constant = trivial(self.items, "subsets")
         if all(item.record.truth is not None for item in self.items):
             self.constant |= {f"subsets/{name}/oracle": self._oracle(absent) for name, absent in self.arms.items()}
-        self.run = self.compiled(partial(score_candidates, association=association_of(config)))
+        way = association_of(config)
+        self.run = self.compiled(partial(score_candidates, association=way, modalities=self.modalities))
 
     def __call__(self, params):
         if not self.items:
