@@ -1,6 +1,6 @@
 """The base run: fill, contrast and captions on the playroom, in English and Korean.
 
-    python launch/pretrain.py --config=configs/base.py                  two CPU cores, five to eleven minutes
+    python launch/pretrain.py --config=configs/base.py                  one CPU core, eleven to eighteen minutes
     python launch/pretrain.py --config=configs/base.py:smoke            two CPU cores, under a minute, learns nothing
     python launch/pretrain.py --config=configs/base.py:size=small       two CPU cores, within an hour
     python launch/pretrain.py --config=configs/base.py:size=base        accelerators; also large and huge

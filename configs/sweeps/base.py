@@ -1,6 +1,6 @@
 """The figures of the README: the base run with three seeds.
 
-    python launch/sweep.py --config=configs/sweeps/base.py      two CPU cores, half an hour
+    python launch/sweep.py --config=configs/sweeps/base.py      one CPU core, three quarters of an hour
 
 The table is docs/results/base.md.
 """
