@@ -133,18 +133,8 @@ def _model(model: ModelConfig) -> None:
         _check_other(name, others, model)
     audio = [("audio", model.audio)] if model.audio.embedder else []
     for modality, side in (("text", model.text), ("image", model.image), *audio):
-        check(
-            side.unimodal_layers + model.fusion_layers >= 1 or side.embedder in NETWORKS,
-            f"model.{modality}.unimodal_layers",
-            side.unimodal_layers,
-            "there is no layer at all; raise it or model.fusion_layers",
-        )
-        check(
-            side.unimodal_layers >= 1 or modality == "text" or model.fusion != "cross" or side.embedder in NETWORKS,
-            f"model.{modality}.unimodal_layers",
-            side.unimodal_layers,
-            "with model.fusion='cross' only text has layers there; raise it",
-        )
+        if side.embedder not in NETWORKS:
+            _check_layers(f"model.{modality}.unimodal_layers", side.unimodal_layers, model, fused=modality == "text")
         known = ", ".join(NETWORKS)
         check(not side.weights or side.embedder in NETWORKS, f"model.{modality}.weights", side.weights,
               f"config.model.{modality}.embedder={side.embedder!r} takes none; those that do are {known}")  # fmt: skip
@@ -153,6 +143,15 @@ def _model(model: ModelConfig) -> None:
             check(side.patch in (8, 16, 32), f"{field}.patch", side.patch, "of resnet18 it is 8, 16 or 32")
             two = side.stem >= 8 and side.stem & (side.stem - 1) == 0
             check(two, f"{field}.stem", side.stem, "of resnet18 it is a power of two from 8 on, 64 as published")
+
+
+def _check_layers(where: str, layers: int, model: ModelConfig, fused: bool = False) -> None:
+    """That tokens pass a layer: one of their own, or one of fusion, which "cross" has for text (`fused`) alone."""
+    there = model.fusion_layers if fused or model.fusion != "cross" else 0
+    remedy = "there is no layer at all; raise it or model.fusion_layers"
+    if model.fusion == "cross" and not fused:
+        remedy = "with model.fusion='cross' only text has layers there; raise it"
+    check(layers + there >= 1, where, layers, remedy)
 
 
 def _image(model: ModelConfig) -> None:
@@ -301,9 +300,8 @@ def _check_other(name: str, options: Any, model: ModelConfig) -> None:
     for field in ("embedder", "unimodal_layers"):
         check(field in options, where, dict(options), f"must name its {field}")
     layers = options["unimodal_layers"]
-    least = 1 if model.fusion == "cross" or not model.fusion_layers else 0
-    check(isinstance(layers, int) and layers >= least, f"{where}.unimodal_layers", layers,
-          "must be a whole number; with model.fusion_layers=0 or model.fusion='cross' at least 1")  # fmt: skip
+    check(isinstance(layers, int) and layers >= 0, f"{where}.unimodal_layers", layers, "must be a whole number")
+    _check_layers(f"{where}.unimodal_layers", layers, model)
     kind = f"any/{options['embedder']}"
     known = f"{name}/{options['embedder']}" in EMBEDDERS or kind in EMBEDDERS
     check(known, f"{where}.embedder", options["embedder"], "choose plane, series or bytes, or register one")
