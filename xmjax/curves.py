@@ -9,10 +9,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib import rc_context
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
-
 from xmjax.scores import Row, rows
 
 Points = list[tuple[int, float]]
@@ -102,6 +98,11 @@ def _plot(
     lines: Mapping[str, Points], unit: str, guides: Mapping[str, float], markers: bool = False, scale: str = "linear"
 ) -> str:
     """A small picture of curves over steps, as a data URI."""
+    # Half a second to import, for what the end of a run draws.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
     percent = unit.startswith("%")
     factor = 100 if percent else 1
     style: dict[Any, Any] = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False,

@@ -7,7 +7,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
-from scipy.stats import rankdata
 
 from xmjax.config import Config
 from xmjax.data import playroom
@@ -165,6 +164,8 @@ def _covers(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
 
 def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float:
     """Probability that a true pair scores higher than a false one, ties counted half (Mann and Whitney 1947)."""
+    from scipy.stats import rankdata  # as long to import as jax itself
+
     ranks, true = rankdata(scores), np.asarray(labels, bool)
     positive, negative = true.sum(), (~true).sum()
     return float((ranks[true].sum() - positive * (positive + 1) / 2) / (positive * negative))

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from jax import Array
-from scipy.stats import hypergeom
 
 from xmjax.data.arrays import text_ids
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores
@@ -112,6 +111,8 @@ def recalls(matrices: list[np.ndarray], right: list[np.ndarray] | None = None) -
         tied.append((~answers & (scores == best)).sum(1))
         equal.append((answers & (scores == best)).sum(1))
     above, tied, equal = (np.concatenate(x) for x in (above, tied, equal))
+    from scipy.stats import hypergeom  # as long to import as jax itself, and not every command ranks
+
     # Of `equal + tied` items in any order, none of the first m is right with hypergeometric probability.
     found = {f"R@{k}": hypergeom.sf(0, equal + tied, equal, np.clip(k - above, 0, equal + tied)) for k in RECALLS}
     scores = {name: float(np.mean(share)) for name, share in found.items()}

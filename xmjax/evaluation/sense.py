@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-from scipy.stats import binomtest
 
 from xmjax import vocab
 from xmjax.data import playroom
@@ -132,6 +131,8 @@ class SenseEvaluator(Evaluator):
             ),
             "sense/n": len(answers),
         }
+        from scipy.stats import binomtest  # as long to import as jax itself
+
         interval = binomtest(int(own.sum()), len(own)).proportion_ci(method="wilson")
         scores |= {"sense/image_95_low": float(interval.low), "sense/image_95_high": float(interval.high)}
         return Report(scores | self._by_word(own))

@@ -7,13 +7,13 @@ import json
 import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import safetensors
 from jaxtyping import Float32, Int, UInt8
 from safetensors.numpy import save_file
-from scipy.spatial import KDTree
 
 from xmjax.data.source import Record
 from xmjax.errors import UserError
@@ -59,7 +59,9 @@ class Library:
         return (_pixels(crops) - mean) @ components
 
     @functools.cached_property
-    def _tree(self) -> KDTree:
+    def _tree(self) -> Any:
+        from scipy.spatial import KDTree  # as long to import as jax itself, and few runs have a library
+
         return KDTree(self.features(self.crops))
 
     def nearest(self, crops: UInt8[np.ndarray, "K Y X 3"], without: Collection[str] = ()) -> Int[np.ndarray, " K"]:
