@@ -8,7 +8,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LEARN = ("sound",)
+LEARN = ("meaning", "sound")
 """Notebooks that train until something is learned, for which XLA's optimizations pay."""
 
 

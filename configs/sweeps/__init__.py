@@ -9,6 +9,10 @@ SMALL = {"model.width": 64, "batch_size": 32}
 BEGUN = {**SMALL, "begin_from": "runs/base", "data.first_grade": "", "data.first_share": 0.0, "steps": 400}
 """Whole scenes, and a finished base run to begin with: two minutes then lead between easy and hard (docs/log.md)."""
 
+FINE = {**BEGUN, "begin_from": "runs/fine", "model.image.patch": 4, "model.image.unimodal_layers": 1,
+        "model.image.reach": 2}  # fmt: skip
+"""The same, begun with configs/fine.py."""
+
 SUBSETS = tuple(
     f"playroom/subsets/{name}"
     for name in (
