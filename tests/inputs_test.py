@@ -10,7 +10,7 @@ from PIL import Image
 from xmjax import vocab
 from xmjax.data import images
 from xmjax.errors import UserError
-from xmjax.inputs import masked, picture, sound
+from xmjax.inputs import each_masked, marked, masked, picture, sound
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +114,35 @@ def test_masked_places(text, word, expected):
             masked(text, word, 32)
 
 
-def test_a_part_of_a_word_is_found_where_no_word_is():
-    assert shown(masked("배가 있다", "배", 32)).encode("latin-1").decode() == "*가 있다"
+def test_a_word_is_masked_with_what_is_written_in_one_with_it():
+    assert shown(masked("배가 있다", "배", 32)).encode("latin-1").decode() == "* 있다"
+    ids, surface = marked("빨간 배에서 배가", "배", 32, occurrence=2)
+    assert surface == "배가" and vocab.decode(ids[ids < 256]) == "빨간 배에서 배가"
+    assert marked("一个红球", "球", 32)[1] == "红球"
+
+
+def test_a_word_in_another_one_is_not_in_the_text():
+    for text, word in (("a blue starfish", "star"), ("in combat", "bat"), ("아기배가 있다", "배")):
+        with pytest.raises(UserError, match="is not in"):
+            masked(text, word, 32)
+
+
+def test_the_one_that_is_meant():
+    assert shown(masked("a bat and a bat", "bat", 32, occurrence=1)) == "a * and a bat"
+    assert shown(masked("a bat and a bat", "bat", 32, occurrence=2)) == "a bat and a *"
+    with pytest.raises(UserError, match="occurrence=3"):
+        masked("a bat and a bat", "bat", 32, occurrence=3)
+
+
+def test_texts_are_utf8():
+    for ask in (lambda t: masked(t, "red", 32), lambda t: marked(t, "red", 32), lambda t: each_masked(t, 32)):
+        with pytest.raises(UserError, match="UTF-8"):
+            ask("a red \udcff key")
+
+
+def test_no_word_of_a_sentence_is_left_out_in_silence():
+    with pytest.raises(UserError, match="9 bytes"):
+        each_masked("a red bat", 8)
 
 
 def test_a_long_text_is_cut_between_characters():
@@ -128,8 +155,8 @@ def test_a_long_text_is_cut_between_characters():
     [
         ("a red bat", None, ("no masked place", "'a red bat'", "___")),
         ("a ___ and a ___", None, ("2 masked places", "leave one")),
-        ("a red bat", "cat", ("'cat'", "not in 'a red bat'", "___")),
-        ("a bat and a bat", "bat", ("2 times", "___")),
+        ("a red bat", "cat", ("'cat'", "not in 'a red bat'")),
+        ("a bat and a bat", "bat", ("2 times", "occurrence")),
         ("a ___ bat", "bat", ("leave one of them out",)),
         ("a red bat", " ", ("empty",)),
         ("a very long sentence about a ___", None, ("byte 30", "reads 16", "shorten")),

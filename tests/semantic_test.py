@@ -395,6 +395,8 @@ def test_one_object_or_character_may_be_masked_alone(config, make_config):
     assert [(w.start, w.end, w.kind) for w in apart.words] == [
         (0, 3, ""), (3, 6, ""), (7, 8, "kind"), (8, 9, "kind"), (9, 10, "kind"), (10, 11, "kind")
     ]  # fmt: skip
+    accented = by_character(Caption("cafe\u0301", "en")).words
+    assert accented is not None and [(w.start, w.end) for w in accented] == [(0, 1), (1, 2), (2, 3), (3, 6)]
     chosen = options("regions", unit="character", groups=False, words=1.0, both=0.0)
     known = make(make_config({"model.regions.count": 4, "objectives": {"regions": chosen}}))["regions"]
     record = Playroom("train").read([3])[0]

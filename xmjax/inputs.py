@@ -16,6 +16,7 @@ from xmjax.data.arrays import audio_bytes, image_bytes, marked_ids, masked_ids, 
 from xmjax.data.source import Record, Word
 from xmjax.data.words import words
 from xmjax.errors import UserError
+from xmjax.lexicon.senses import UNSPACED
 
 Picture = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 """A path, the bytes of an image file, a picture of Pillow, or raw RGB bytes uint8 [Y, X, 3]."""
@@ -25,6 +26,10 @@ Sound = str | os.PathLike[str] | bytes | np.ndarray
 
 MARK = re.compile("_{3,}|▁{3,}")
 """What stands in the place of a masked word."""
+
+
+HANGUL = re.compile(r"[\uac00-\ud7a3]")
+"""Syllables of Korean, whose particles are written in one with the noun."""
 
 
 def picture(given: Picture, config: Config) -> np.ndarray:
@@ -103,21 +108,37 @@ def _checked(given: object) -> np.ndarray:
     return np.ascontiguousarray(given)
 
 
-def masked(text: str, word: str | None, length: int) -> UInt16[np.ndarray, " L"]:
+def readable(text: str) -> None:
+    """Refuses a text that is no UTF-8.
+
+    Raises:
+      UserError: it holds a lone surrogate, as bytes of another encoding become on a command line.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{text!r} is not UTF-8: write the text in UTF-8") from error
+
+
+def masked(text: str, word: str | None, length: int, occurrence: int | None = None) -> UInt16[np.ndarray, " L"]:
     """A sentence with one masked place, as ids padded to ``length``; what lies beyond is cut off, as in training.
 
     Args:
       text: holds ``___`` or ``▁▁▁`` where the word is missing, unless ``word`` is given.
-      word: word of the text to mask.
+      word: word of the text to mask, with what is written in one with it, as in training (배가 for 배).
       length: of the result, in bytes.
+      occurrence: which one is meant, from 1, of a word that the text has several times.
 
     Raises:
       UserError: there is no masked place or more than one, the word is not in the text, or it lies beyond the length.
     """
-    start, end = _marked(text) if word is None else _place(text, word)
+    readable(text)
     if word is None:
+        start, end = _marked(text)
         text, end = f"{text[:start]}_{text[end:]}", start + 1  # the mark is one token, however it is written
-    place = Word(len(vocab.utf8(text[:start])), len(vocab.utf8(text[:end])))
+        place = Word(len(vocab.utf8(text[:start])), len(vocab.utf8(text[:end])))
+    else:
+        place = _place(text, word, occurrence)
     if place.end > length:
         raise UserError(
             f"the masked place ends at byte {place.end} of {text!r}, and this model reads {length}: shorten the text"
@@ -125,14 +146,20 @@ def masked(text: str, word: str | None, length: int) -> UInt16[np.ndarray, " L"]
     return masked_ids(text, place, length)
 
 
-def marked(text: str, word: str, length: int) -> tuple[UInt16[np.ndarray, " L"], str]:
+def marked(text: str, word: str, length: int, occurrence: int | None = None) -> tuple[UInt16[np.ndarray, " L"], str]:
     """A sentence with a sentinel behind one word, as ids padded to ``length``, and the word as it stands there (배가).
+
+    Args:
+      text: the sentence.
+      word: of it.
+      length: of the result, in bytes.
+      occurrence: as of `masked`.
 
     Raises:
       UserError: the word is not in the text, or it lies beyond the length.
     """
-    start, end = (len(vocab.utf8(text[:at])) for at in _place(text, word))
-    whole = next((unit for unit in words(text) if unit.start <= start and end <= unit.end), Word(start, end))
+    readable(text)
+    whole = _place(text, word, occurrence)
     if whole.end >= length:
         raise UserError(
             f"the word {word!r} ends at byte {whole.end} of {text!r}, and this model reads {length}: shorten the text"
@@ -144,11 +171,14 @@ def each_masked(text: str, length: int) -> tuple[list[tuple[str, Word]], UInt16[
     """The words of a sentence, and the sentence once for each of them with that word masked.
 
     Raises:
-      UserError: there is no word in the part that the model reads.
+      UserError: there is no word, or one lies beyond the length.
     """
-    units = [unit for unit in words(text) if unit.end <= length]
+    readable(text)
+    units = words(text)
     if not units:
         raise UserError(f"no word in {text!r}: give a sentence")
+    if units[-1].end > length:
+        raise UserError(f"{text!r} has {units[-1].end} bytes, and this model reads {length}: shorten the text")
     data = text.encode()
     named = [(data[unit.start : unit.end].decode(), unit) for unit in units]
     return named, np.stack([masked_ids(text, unit, length) for unit in units])
@@ -163,16 +193,26 @@ def _marked(text: str) -> tuple[int, int]:
     return marks[0].span()
 
 
-def _place(text: str, word: str) -> tuple[int, int]:
-    """Where a word stands: as a word of its own if it does, else as a part of one (배 in 배가)."""
+def _place(text: str, word: str, occurrence: int | None) -> Word:
+    """Where a word stands, with what is written in one with it: a word by itself, or the beginning of one in Korean (배
+    in 배가), or a part of a text without spaces."""
     if MARK.search(text):
         raise UserError(f"{text!r} holds a masked place and the word {word!r} is named too: leave one of them out")
     if not word.strip():
-        raise UserError("the word to mask is empty: name a word of the text, or write ___ in its place")
+        raise UserError("the word is empty: name a word of the text")
     part = re.escape(word.strip())
-    found = list(re.finditer(rf"(?<!\w){part}(?!\w)", text)) or list(re.finditer(part, text))
+    found = list(re.finditer(rf"(?<!\w){part}(?!\w)", text))
+    if not found and HANGUL.search(word[-1:]):
+        found = list(re.finditer(rf"(?<!\w){part}", text))
+    if not found and UNSPACED.search(word):
+        found = list(re.finditer(part, text))
     if not found:
-        raise UserError(f"the word {word!r} is not in {text!r}: name a word as it stands there, or write ___ for it")
-    if len(found) > 1:
-        raise UserError(f"the word {word!r} stands {len(found)} times in {text!r}: write ___ for the one that is meant")
-    return found[0].span()
+        raise UserError(f"the word {word!r} is not in {text!r}: name a word as it stands there")
+    if occurrence is None and len(found) > 1:
+        raise UserError(
+            f"the word {word!r} stands {len(found)} times in {text!r}: say which one by occurrence, from 1 on"
+        )
+    if occurrence is not None and not 1 <= occurrence <= len(found):
+        raise UserError(f"occurrence={occurrence} of {word!r} is not in {text!r}: it stands there {len(found)} times")
+    start, end = (len(vocab.utf8(text[:at])) for at in found[(occurrence or 1) - 1].span())
+    return next((unit for unit in words(text) if unit.start <= start and end <= unit.end), Word(start, end))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float
+from jaxtyping import Float, UInt16
 
 from xmjax import config as config_module
 from xmjax import inference, search, sharding, vocab
@@ -33,7 +33,7 @@ from xmjax.evaluation.prompts import label_vectors, prompts, scales, tag_probabi
 from xmjax.evaluation.retrieval import vectors
 from xmjax.evaluation.tags import playroom_tags
 from xmjax.inputs import Picture, Sound, each_masked, marked, masked, picture, sound
-from xmjax.lexicon import Dictionary, Sense, masked_gloss, open_dictionary
+from xmjax.lexicon import Dictionary, Sense, carry, masked_gloss, open_dictionary
 from xmjax.models.embedders import lean
 from xmjax.models.generate import Written, beam, sampled
 from xmjax.registry import suggest
@@ -119,7 +119,7 @@ class Model:
         self._mesh = mesh or _one_device()
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self._blanks: Rows = {}
-        self._dictionaries: dict[str, Dictionary] = {}
+        self._dictionaries: dict[tuple[str, ...], Dictionary] = {}
         self._indexes: dict[tuple[Path, int | None], search.Index] = {}
 
     def embed(
@@ -301,6 +301,7 @@ class Model:
         word: str | None = None,
         candidates: Sequence[str] | None = None,
         top: int = 5,
+        occurrence: int | None = None,
         **others: Any,
     ) -> Any:
         """Which words stand at the masked place of a text, with the picture or without one.
@@ -308,11 +309,13 @@ class Model:
         A single picture serves all texts of a list, and a single text is asked of every picture.
 
         Args:
-          text: with ``___`` or ``▁▁▁`` where the word is missing, unless ``word`` is given.
+          text: with ``___`` or ``▁▁▁`` where the word is missing, with its article or particles, unless ``word`` is
+            given.
           image: what the text is about.
-          word: word of the text to mask.
+          word: word of the text to mask, with what is written in one with it.
           candidates: words to choose from. Without them a beam search writes the likeliest.
           top: most words returned where there are no candidates.
+          occurrence: which one is meant, from 1, of a word that the text has several times.
           others: what else the run's fill reads (`objectives.fill.others`), by its name, as `embed` takes it; what is
             not given is absent.
 
@@ -327,7 +330,7 @@ class Model:
         span = self._trained("fill").max_span_bytes
         texts, pictures, single = _paired(text, image)
         length = self.config.model.text.max_bytes
-        inputs = np.stack([masked(t, word, length) for t in texts])
+        inputs = np.stack([masked(t, word, length, occurrence) for t in texts])
         data, absent = self._fused(pictures, others)
         read = {"association": association_of(self.config), "modalities": tuple(data)}
         if candidates is None:
@@ -386,6 +389,8 @@ class Model:
             raise UserError(f"unknown method {method!r}: {suggest(method, METHODS)}")
         if n < 1 or (n > 1 and method == "greedy"):
             raise UserError(f"n={n} does not go with method={method!r}: {'ask for 1' if n < 1 else 'sample or beam'}")
+        if not 0 <= seed < 2**32:
+            raise UserError(f"seed={seed} is outside of 0 to {2**32 - 1}: give another")
         if temperature < 0 or not 0 < top_p <= 1 or top_k < 0 or width < 1:
             raise UserError(
                 "temperature and top_k must not be negative, top_p be above 0 and at most 1, width at least 1"
@@ -431,8 +436,14 @@ class Model:
         image: Picture | None = None,
         language: str | None = None,
         dictionary: str | Dictionary | None = None,
+        tabs: Sequence[str] = (),
+        occurrence: int | None = None,
     ) -> list[tuple[Sense, float]]:
         """The senses of a word of a text by how likely they are meant, with the picture or without one.
+
+        Of a dictionary that the run has not learned, a sense is as likely as those of the run's own that have a name in
+        common with it, such as a synonym in any language. Where no sense has, its definitions are scored as they are,
+        which tells little unless the run has learned many.
 
         Args:
           text: the sentence.
@@ -440,6 +451,8 @@ class Model:
           image: what the sentence is about.
           language: of the text; default the first in which the dictionary has the word.
           dictionary: name or path (see `lexicon.open_dictionary`), or an opened one; default the one of the run.
+          tabs: tab files of the Open Multilingual WordNet, for a directory of WordNet.
+          occurrence: as of `fill`.
 
         Returns:
           (sense, probability) pairs, likeliest first; probabilities sum to 1.
@@ -448,15 +461,34 @@ class Model:
           UserError: the word is not in the text or not in the dictionary, or the run has not trained sense.
         """
         options = self._trained("sense")
-        ids, surface = marked(text, word, self.config.model.text.max_bytes)
-        book = self._dictionary(dictionary or options.dictionary, options.tabs if dictionary is None else ())
-        languages = (language,) if language else (*self.config.data.languages, *playroom.LANGUAGES)
-        senses = next((found for tag in languages if (found := book.lookup(surface, tag))), ())
+        if tabs and dictionary is None:
+            raise UserError("tabs are given without a dictionary: name the directory of WordNet that they belong to")
+        ids, surface = marked(text, word, self.config.model.text.max_bytes, occurrence)
+        own = self._dictionary(options.dictionary, options.tabs)
+        book = own if dictionary is None else self._dictionary(dictionary, tabs)
+        languages = dict.fromkeys((language,) if language else (*self.config.data.languages, *playroom.LANGUAGES))
+
+        def listed(book: Dictionary) -> tuple[Sense, ...]:
+            asked = ((form, tag) for tag in languages for form in (surface, word.strip()))
+            return next((found for form, tag in asked if (found := book.lookup(form, tag))), ())
+
+        senses = listed(book)
         if not senses:
             raise UserError(
-                f"the dictionary has no sense of {word!r} in {' or '.join(languages)}: name the language, or give a "
-                "dictionary that has the word"
+                f"the dictionary has no sense of {word!r} in {' or '.join(languages)}: name the language, give a "
+                "dictionary that has the word, or for a directory of WordNet the tab files of the language"
             )
+        if book is not own and (known := listed(own)):
+            carried = carry(self._senses(ids, known, image), senses)
+            if carried:
+                return carried
+        return self._senses(ids, senses, image)
+
+    def _senses(
+        self, ids: UInt16[np.ndarray, " L"], senses: Sequence[Sense], image: Picture | None
+    ) -> list[tuple[Sense, float]]:
+        """Senses by how likely their definitions are behind the marked word of a text, likeliest first."""
+        options = self._trained("sense")
         count = _rounded(len(senses), WIDTH)
         glosses = np.full((1, count, options.max_gloss_bytes + 2), vocab.PAD, np.uint16)
         for row, sense in zip(glosses[0], senses, strict=False):
@@ -549,9 +581,10 @@ class Model:
     def _dictionary(self, given: str | Dictionary, tabs: Sequence[str]) -> Dictionary:
         if isinstance(given, Dictionary):
             return given
-        if given not in self._dictionaries:
-            self._dictionaries[given] = open_dictionary(given, tabs)
-        return self._dictionaries[given]
+        key = given, *tabs
+        if key not in self._dictionaries:
+            self._dictionaries[key] = open_dictionary(given, tabs)
+        return self._dictionaries[key]
 
     def _shown(self, pictures: Sequence[Picture | None]) -> tuple[np.ndarray, np.ndarray]:
         """Pictures as the embedder takes them, blank where there is none, and where that is so."""

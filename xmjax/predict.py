@@ -21,7 +21,6 @@ from xmjax import files, inputs
 from xmjax.errors import UserError
 from xmjax.evaluation.localize import box_around
 from xmjax.inference import read_step
-from xmjax.lexicon import open_dictionary
 from xmjax.model_api import Model
 from xmjax.pictures import draw_association, draw_heat, draw_hits, draw_objects, nearest
 from xmjax.registry import Registry, suggest
@@ -43,7 +42,7 @@ COMMANDS: Registry[Callable[..., Answer]] = Registry("command")
 
 FIELDS: dict[str, tuple[type, str]] = {
     "image": (str, "file of the picture"),
-    "text": (str, "the sentence, with ___ where a word is missing"),
+    "text": (str, "the sentence, with ___ where a word is missing with its article or particle; or the question"),
     "audio": (str, "file of the sound"),
     "minus_text": (str, "text to take away from the query"),
     "minus_image": (str, "picture to take away from the query"),
@@ -52,6 +51,7 @@ FIELDS: dict[str, tuple[type, str]] = {
     "index": (str, "file of the index"),
     "of": (str, "image, audio or text: what to find; default anything"),
     "word": (str, "a word of the text: the one to mask, where the text has no ___, or the one whose sense is asked"),
+    "occurrence": (int, "which one is meant, from 1, of a word that the text has several times"),
     "dictionary": (str, "playroom, a table, a directory of WordNet or an LMF file; default the run's"),
     "tabs": (list, "tab files of the Open Multilingual WordNet, for a directory of WordNet"),
     "picture": (str, "PNG to draw the answer into"),
@@ -70,7 +70,7 @@ FIELDS: dict[str, tuple[type, str]] = {
 """Everything that commands read: its type and what it is; a flag on the command line, a key in a file."""
 
 
-FILES = {"image", "audio", "minus_image", "minus_audio", "index"}
+FILES = {"image", "audio", "minus_image", "minus_audio", "index", "picture"}
 """Fields that name files; in a file of questions they are relative to its folder."""
 
 
@@ -82,9 +82,10 @@ def fill(
     word: str | None = None,
     candidates: list[str] | None = None,
     top: int = 5,
+    occurrence: int | None = None,
 ) -> Answer:
     """Which words stand at the masked place of a sentence."""
-    found = model.fill(text, image, word, candidates, top)
+    found = model.fill(text, image, word, candidates, top, occurrence)
     values = [{"word": word, "probability": round(share, 6)} for word, share in found]
     return Answer({"words": values}, [f"{share:6.1%}  {word}" for word, share in found])
 
@@ -133,8 +134,7 @@ def tags(
 @COMMANDS.register("match")
 def match(model: Model, text: str, image: str, boxes: list[str] | None = None) -> Answer:
     """Whether a text and a picture belong together."""
-    given: Any = None if boxes is None else [box.split(":") for box in boxes]  # numbers or not, which match tells
-    found = model.match(text, image, given)
+    found = model.match(text, image, _boxes(boxes))
     return Answer({"probability": round(found, 6)}, [f"{found:.1%}"])
 
 
@@ -154,10 +154,10 @@ def sense(
     lang: str | None = None,
     dictionary: str | None = None,
     tabs: list[str] | None = None,
+    occurrence: int | None = None,
 ) -> Answer:
     """What a word of a sentence means, by a dictionary."""
-    book = open_dictionary(dictionary, tabs or ()) if dictionary else None
-    found = model.sense(text, word, image, lang, book)
+    found = model.sense(text, word, image, lang, dictionary, tabs or (), occurrence)
     values = [{"sense": s.id, "gloss": s.gloss, "probability": round(share, 6)} for s, share in found]
     return Answer({"senses": values}, [f"{share:6.1%}  {s.gloss}  ({s.id})" for s, share in found])
 
@@ -169,6 +169,7 @@ def associate(model: Model, text: str, image: str, picture: str | None = None) -
     if picture is not None:
         draw_association(_pixels(model, image), found, Path(picture))
     values, lines = [], []
+    units = [[round(float(x), 6) for x in box] for box in found[0].boxes]
     for one in found:
         best = one.boxes[one.weights.argmax()]
         values.append(
@@ -181,23 +182,23 @@ def associate(model: Model, text: str, image: str, picture: str | None = None) -
         )
         y0, x0, y1, x1 = best
         lines.append(f"{one.word}: strength {one.strength:.2f}, most at x {x0:.2f}-{x1:.2f}, y {y0:.2f}-{y1:.2f}")
-    return Answer({"words": values}, lines)
+    return Answer({"units": units, "words": values}, lines)
 
 
 @COMMANDS.register("objects")
-def objects(model: Model, image: str, picture: str | None = None) -> Answer:
-    """The objects of a picture and how closely they belong together."""
-    found = model.objects(image)
+def objects(model: Model, image: str, boxes: list[str] | None = None, picture: str | None = None) -> Answer:
+    """The objects of a picture, discovered or in given boxes, and how closely they belong together."""
+    found = model.objects(image, _boxes(boxes))
     if picture is not None:
         draw_objects(_pixels(model, image), found, Path(picture))
-    boxes = [[round(float(x), 6) for x in box] for box in found.boxes]
+    around = [[round(float(x), 6) for x in box] for box in found.boxes]
     pairs = [(i, j, float(found.relations[i, j])) for i, j in nearest(found)]
     lines = [
         f"object {k}: x {x0:.2f}-{x1:.2f}, y {y0:.2f}-{y1:.2f}" for k, (y0, x0, y1, x1) in enumerate(found.boxes, 1)
     ]
     lines += [f"objects {i + 1} and {j + 1}: relation {score:.2f}" for i, j, score in pairs]
     relations = [[round(float(x), 6) for x in row] for row in found.relations]
-    return Answer({"boxes": boxes, "relations": relations}, lines)
+    return Answer({"boxes": around, "relations": relations}, lines)
 
 
 @COMMANDS.register("localize")
@@ -250,6 +251,11 @@ def retrieve(
         draw_hits(hits, Path(model.index(index).root), Path(picture))
     values = [{"name": h.name, "modality": h.modality, "score": round(h.score, 6)} for h in hits]
     return Answer({"items": values}, [f"{h.score:.3f}  {h.modality}  {h.name}" for h in hits])
+
+
+def _boxes(given: list[str] | None) -> Any:
+    """Boxes as they are written in a flag; whether they hold numbers, the model tells."""
+    return None if given is None else [box.split(":") for box in given]
 
 
 def _pixels(model: Model, image: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from jaxtyping import UInt8, UInt16
 from xmjax import vocab
 from xmjax.config import ImageConfig
 from xmjax.data.source import Caption, Question, Record, Word
-from xmjax.data.words import words
+from xmjax.data.words import SPACE, clusters, words
 
 T = TypeVar("T")
 
@@ -59,12 +59,9 @@ def by_character(caption: Caption) -> Caption:
     """The caption, of which every character of a word may be masked by itself."""
     characters = []
     for word in caption_words(caption):
-        start = word.start
-        for character in caption.text.encode()[word.start : word.end].decode():
-            end = start + len(character.encode())
-            if not character.isspace():
-                characters.append(Word(start, end, word.kind))
-            start = end
+        text = vocab.utf8(caption.text)[word.start : word.end].decode("utf-8", "surrogatepass")
+        own = [(start, end) for start, end, kind in clusters(text) if kind != SPACE]
+        characters += [Word(word.start + start, word.start + end, word.kind) for start, end in own]
     return dataclasses.replace(caption, words=tuple(characters))
 
 

@@ -19,7 +19,7 @@ _UNSPACED = {
     "burmese": (3, (0x1000, 0x109F), (0xAA60, 0xAA7F)),
     "khmer": (3, (0x1780, 0x17FF)),
 }
-_SPACE, _MARK, _PUNCTUATION, _LETTER = "space", "mark", "punctuation", "letter"
+SPACE, _MARK, _PUNCTUATION, _LETTER = "space", "mark", "punctuation", "letter"
 
 # Zero-width joiner, and the signs that stack the next Khmer or Burmese consonant under this one.
 _JOINERS = "\u200d\u17d2\u1039"
@@ -62,35 +62,35 @@ def words(text: str) -> tuple[Word, ...]:
     return tuple(found)
 
 
-_Cluster = tuple[int, int, str]
+Cluster = tuple[int, int, str]
 """First byte, one past the last byte, kind."""
 
 
-def _runs(text: str) -> Iterator[tuple[str, list[_Cluster]]]:
+def _runs(text: str) -> Iterator[tuple[str, list[Cluster]]]:
     """Neighbouring clusters of one kind; punctuation counts as letters, spaces are left out."""
-    run: list[_Cluster] = []
-    kind = _SPACE
-    for cluster in _clusters(text):
+    run: list[Cluster] = []
+    kind = SPACE
+    for cluster in clusters(text):
         this = _LETTER if cluster[2] == _PUNCTUATION else cluster[2]
         if this != kind and run:
             yield kind, run
             run = []
         kind = this
-        if kind != _SPACE:
+        if kind != SPACE:
             run.append(cluster)
     if run:
         yield kind, run
 
 
-def _clusters(text: str) -> Iterator[_Cluster]:
-    """Grapheme clusters: a base with all that belongs to it. The kind is the base's."""
+def clusters(text: str) -> Iterator[Cluster]:
+    """Characters as readers see them, a base with all that belongs to it; the kind is the base's."""
     start = end = 0
     kind, previous, flags = "", "", 0
     for char in text:
         this = _kind(char)
         flag = "\U0001f1e6" <= char <= "\U0001f1ff"
         joined = previous and (this == _MARK or previous in _JOINERS or (flag and flags == 1))
-        if not joined or this == _SPACE:
+        if not joined or this == SPACE:
             if previous:
                 yield start, end, kind
             start, kind, flags = end, _LETTER if this == _MARK else this, 0
@@ -101,7 +101,7 @@ def _clusters(text: str) -> Iterator[_Cluster]:
         yield start, end, kind
 
 
-def _cut(run: list[_Cluster], limit: int) -> list[list[_Cluster]]:
+def _cut(run: list[Cluster], limit: int) -> list[list[Cluster]]:
     pieces = -(-len(run) // limit)
     edges = [len(run) * i // pieces for i in range(pieces + 1)]
     return [run[start:end] for start, end in itertools.pairwise(edges)]
@@ -110,7 +110,7 @@ def _cut(run: list[_Cluster], limit: int) -> list[list[_Cluster]]:
 @functools.lru_cache(maxsize=1 << 14)
 def _kind(char: str) -> str:
     if char.isspace() or char == "\u200b":
-        return _SPACE
+        return SPACE
     category = unicodedata.category(char)
     if category[0] == "M" or char in _EXTENDERS or "\U0001f3fb" <= char <= "\U0001f3ff":
         return _MARK

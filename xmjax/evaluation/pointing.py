@@ -13,7 +13,7 @@ from xmjax.data.arrays import masked_ids
 from xmjax.data.source import Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.models.association import sentinel_tokens
-from xmjax.models.embedders import lean
+from xmjax.models.embedders import seen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +66,7 @@ class PointingEvaluator(Evaluator):
             return Report({"pointing/n": 0})
         boxes = np.array([item.box for item in self.items])
         weights, _, units = self.run(params, self.image, self.masked)
-        options = self.config.model.image
-        middles = (units[..., :2] + units[..., 2:]) / 2 + lean(options) / options.size  # of what the units see
+        middles = (units[..., :2] + units[..., 2:]) / 2
         best = np.take_along_axis(middles, np.argmax(weights, 1)[:, None, None], 1)
         scores = {
             "pointing/model": float(np.mean(_inside(best, boxes))),
@@ -88,8 +87,8 @@ def pointed(model: Any, image: Array, masked: Array) -> tuple[Array, Array, Arra
     """What the first masked word of each text is associated with.
 
     Returns:
-      The weights of the picture's units [B, M], their strength [B], and the units' boxes [B, M, 4] as fractions
-      (y0, x0, y1, x1) of the side.
+      The weights of the picture's units [B, M], their strength [B], and the boxes [B, M, 4] of what the units see, as
+      fractions (y0, x0, y1, x1) of the side.
     """
     whole, text = model.encode("image", image), model.encode("text", masked)
     objects = model.objects("image", whole) if "image" in model.reduce else None
@@ -100,4 +99,4 @@ def pointed(model: Any, image: Array, masked: Array) -> tuple[Array, Array, Arra
     if objects is not None:  # an object's weight is spread over the units that it is made of
         share = objects.groups / jnp.maximum(jnp.sum(objects.groups, -1, keepdims=True), 1e-8)
         weights = jnp.einsum("bk,bkm->bm", weights, share)
-    return weights, jnp.take_along_axis(found.strength, at, 1)[:, 0], whole.spans
+    return weights, jnp.take_along_axis(found.strength, at, 1)[:, 0], seen(whole.spans, model.config.image)

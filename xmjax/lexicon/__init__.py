@@ -1,6 +1,6 @@
 """Dictionaries: senses of words, and the sense that the captions of a picture speak for."""
 
-from xmjax.lexicon.choice import Choice, Query, Scorer, ask, choose
+from xmjax.lexicon.choice import Choice, Query, Scorer, ask, carry, choose
 from xmjax.lexicon.entities import entities
 from xmjax.lexicon.inflection import base_forms
 from xmjax.lexicon.lmf import read_lmf
@@ -27,6 +27,7 @@ __all__ = [
     "WordNet",
     "ask",
     "base_forms",
+    "carry",
     "choose",
     "entities",
     "join",

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from xmjax.data.source import Caption, Word
+from xmjax.lexicon.inflection import normal
 from xmjax.lexicon.senses import MASK, Dictionary, Sense
 
 _DECIMALS = 6  # scores that differ by rounding alone are equal, or ties would not fall to the dictionary's order
@@ -102,6 +103,29 @@ def choose(queries: Sequence[Query], scorer: Scorer, threshold: float) -> list[C
       A choice for each query. Of equally good senses the first of the dictionary is taken.
     """
     return [decide(query, scores, threshold) for query, scores in zip(queries, scored(queries, scorer), strict=True)]
+
+
+def carry(known: Sequence[tuple[Sense, float]], senses: Sequence[Sense]) -> list[tuple[Sense, float]]:
+    """What is known of a word's senses in one dictionary, of its senses in another.
+
+    Args:
+      known: senses of the one, each with its probability.
+      senses: of the other.
+
+    Returns:
+      (sense, probability) pairs, likeliest first. Each of ``known`` gives its probability in equal parts to those that
+      have a name in common with it besides the word itself; what none has is left out, and all sum to 1. Empty where no
+      two have a name in common.
+    """
+    share = np.zeros(len(senses))
+    for sense, probability in known:
+        names = {normal(name) for name in sense.synonyms} - {normal(sense.word)}
+        same = [k for k, other in enumerate(senses) if names & {normal(name) for name in (other.word, *other.synonyms)}]
+        share[same] += probability / max(len(same), 1)
+    if not share.any():
+        return []
+    order = np.argsort(-share, kind="stable")
+    return [(senses[k], float(share[k] / share.sum())) for k in order]
 
 
 def decide(query: Query, scores: np.ndarray, threshold: float) -> Choice:

@@ -11,14 +11,13 @@ import numpy as np
 from xmjax.data.words import words
 from xmjax.lexicon.choice import Query, Scorer
 from xmjax.lexicon.inflection import base_forms, normal
-from xmjax.lexicon.senses import Sense, mask_word, masked_gloss
+from xmjax.lexicon.senses import SHORTEST, Sense, mask_word, masked_gloss
 
 # What a feature of a sense weighs by where it stands: a caption in another language that names the thing says more
 # than one that shares a word with its definition, and one that names its class says less.
 _SYNONYM, _GLOSS, _HYPERNYM = 2.0, 1.0, 0.5
 _NGRAM = 0.25  # of a part of a word against the whole word
 _GRAM = {True: 2, False: 4}  # characters of a part: Hangul, other
-_SHORTEST = 3  # Latin letters: shorter words are nearly all function words, too rare in glosses for idf to tell
 
 _HANGUL = re.compile(r"[\uac00-\ud7a3]")
 _LATIN = re.compile(r"[a-z][a-z'-]*")
@@ -93,7 +92,7 @@ def features(text: str) -> dict[str, float]:
     for word in words(text):
         token = normal(data[word.start : word.end].decode())
         for part in token.split("-"):
-            if len(part) >= (_SHORTEST if part.isascii() else 1):
+            if len(part) >= (SHORTEST if part.isascii() else 1):
                 found.update(_word_features(part))
     return found
 
@@ -112,7 +111,7 @@ def _stem(word: str, hangul: bool) -> str:
     if hangul:
         forms = base_forms(word, "ko") or (word,)
     elif _LATIN.fullmatch(word):
-        forms = [form for form in base_forms(word, "en") if len(form) >= _SHORTEST] or [word]
+        forms = [form for form in base_forms(word, "en") if len(form) >= SHORTEST] or [word]
     else:
         return word
     return min(forms, key=len)

@@ -1,6 +1,7 @@
 """Senses of words, and the one interface through which every dictionary gives them."""
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterable
 
@@ -9,6 +10,9 @@ from xmjax.lexicon.inflection import base_forms, language_tag, normal
 MASK = "_"
 """Stands for a word that is taken out. No letter, so that no measure of similarity reads it."""
 
+SHORTEST = 3
+"""Latin letters of a word that counts: shorter ones are nearly all function words, too rare in glosses to tell."""
+
 _CACHED = 1 << 17  # words whose senses a dictionary remembers; some 20 MB
 
 # A run of characters other than spaces and punctuation, apostrophes excepted. Unlike words() it divides at hyphens
@@ -16,7 +20,8 @@ _CACHED = 1 << 17  # words whose senses a dictionary remembers; some 20 MB
 _TOKEN = re.compile(
     r"[^\s!-&(-/:-@\[-`{-~\u00a1-\u00bf\u0964\u0965\u2000-\u2018\u201a-\u206f\u3000-\u3004\u3008-\u3020]+"
 )
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+"""A character of a script that is written without spaces."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,7 +76,10 @@ class Dictionary:
         return base_forms(word, language)
 
     def lookup(self, word: str, language: str) -> tuple[Sense, ...]:
-        """Senses of a word in the order of the dictionary; of the first of its forms that is listed.
+        """Senses of a word in the order of the dictionary.
+
+        Of an English word those of all its forms that are listed, as by WordNet's morphy: "bats" is slang, and several
+        bats. Of another language those of the first form that is listed: the whole word, then what particles leave.
 
         Args:
           word: a word as it stands in a text, with its article or particles: "bats", "a bat", "배가".
@@ -84,7 +92,11 @@ class Dictionary:
         found = self._cache.get(key)
         if found is None:
             tag = language_tag(language)
-            found = next((senses for form in self.forms(word, tag) if (senses := self.find(form, tag))), ())
+            listed = [senses for form in self.forms(word, tag) if (senses := self.find(form, tag))]
+            unique: dict[str, Sense] = {}
+            for sense in itertools.chain(*(listed if tag == "en" else listed[:1])):
+                unique.setdefault(sense.id, sense)
+            found = tuple(unique.values())
             if len(self._cache) >= _CACHED:
                 self._cache.clear()
             self._cache[key] = found
@@ -110,7 +122,7 @@ def mask_word(text: str, word: str, language: str) -> str:
     if not wanted:
         return text
     length = len(_TOKEN.findall(wanted))
-    if not length or _UNSPACED.search(wanted):  # nothing tells where a word ends
+    if not length or UNSPACED.search(wanted):  # nothing tells where a word ends
         return re.sub(re.escape(wanted), MASK, text, flags=re.IGNORECASE)
     tokens = list(_TOKEN.finditer(text))
     pieces, end, i = [], 0, 0

@@ -87,6 +87,10 @@ class Fill(base.Objective):
         super().__init__(options, config)
         vocab.sentinel(options.spans - 1)  # which refuses more spans than there are sentinels
         base.check_association(options.association, config, "fill")
+        if options.thirds and options.spans < 2:
+            raise UserError(
+                f"config.objectives.fill.thirds={options.thirds} masks a word in two captions: set spans to 2 or more"
+            )
         if options.focus < 0 or (options.focus and not (options.others and options.drop)):
             raise UserError(
                 f"config.objectives.fill.focus={options.focus}: give 0, or a positive one with several modalities "

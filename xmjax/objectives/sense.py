@@ -9,10 +9,10 @@ import numpy as np
 from einops import rearrange
 
 from xmjax import vocab
-from xmjax.data.arrays import caption_words, gloss_ids, marked_ids
+from xmjax.data.arrays import gloss_ids, marked_ids
 from xmjax.data.source import Caption, Word
 from xmjax.errors import UserError
-from xmjax.lexicon import Dictionary, Symbolic, Table, ask, choose, masked_gloss, open_dictionary, with_wrong
+from xmjax.lexicon import Dictionary, Symbolic, Table, ask, choose, entities, masked_gloss, open_dictionary, with_wrong
 from xmjax.lexicon import Sense as Meaning
 from xmjax.models.passes import masked_memory
 from xmjax.objectives import base
@@ -74,7 +74,7 @@ class Sense(base.Objective):
 
     Options = Options
     task = "referencing"
-    version = 2  # 1 took words as they were drawn
+    version = 3  # 2 drew among words that the dictionary has not, too
 
     def __init__(self, options, config):
         super().__init__(options, config)
@@ -92,7 +92,7 @@ class Sense(base.Objective):
         found = [
             (caption, word)
             for caption in example.record.captions
-            for word in caption_words(caption)
+            for word in entities(caption, self.dictionary)
             if word.end < length
         ]
         asked = []
