@@ -5,6 +5,8 @@
     ... senses --input=WORDS.json --root=DIR --metadata=FILE.jsonl --column=NAME --output=FILE.jsonl [--other=FILE.json]
         a table of the senses of ambiguous words, for --config.objectives.sense.dictionary=FILE.jsonl, and the pictures
         to hold out, for --config.data.held_out=FILE.jsonl.held_out.txt
+    ... coverage --workdir=RUN [--dictionary=NAME] [--tabs=FILE,...] [--limit=1000]
+        how many words of a run's captions a dictionary has, and how many senses thresholds keep
 
     ... library --workdir=RUN --output=FILE.safetensors [--size=32] [--pictures=0] [--limit=10000] [--count=0]
         [--sheet=FILE.png]
@@ -43,6 +45,8 @@ flags.DEFINE_string("column", None, "column of the metadata that the list's valu
 flags.DEFINE_string("names", None, "column of the pictures' names by language")
 flags.DEFINE_string("text", None, "column of the pictures' texts by language")
 flags.DEFINE_string("file", None, "column of the pictures' paths")
+flags.DEFINE_string("dictionary", None, "playroom, a table, a directory of WordNet or an LMF file; default the run's")
+flags.DEFINE_list("tabs", None, "tab files of the Open Multilingual WordNet, for a directory of WordNet")
 flags.DEFINE_string("other", None, "file of the same words with records of another source")
 flags.DEFINE_string("output", None, "file to write, or the directory of a data set")
 flags.DEFINE_integer("count", None, "most captions of a record, or crops of a text")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xmjax import predict, sharding, vocab
+from xmjax import predict, prepare, sharding, vocab
 from xmjax.config import MeshConfig
 from xmjax.data import playroom
 from xmjax.data.arrays import asked, gloss_ids, marked_ids
@@ -23,7 +23,7 @@ from xmjax.evaluation.entities import EntitiesEvaluator, f1
 from xmjax.evaluation.objects import ReductionEvaluator, RelationsEvaluator, auroc, between, toy_pairs
 from xmjax.evaluation.pointing import PointingEvaluator, pointing_items
 from xmjax.evaluation.sense import SenseEvaluator, play_items
-from xmjax.lexicon import ask, join, kind_of, masked_gloss, open_dictionary, with_wrong
+from xmjax.lexicon import Vectors, ask, join, kind_of, masked_gloss, open_dictionary, with_wrong
 from xmjax.model_api import Associated, Model
 from xmjax.models.passes import Passes
 from xmjax.objectives import make, options
@@ -51,6 +51,36 @@ def config(make_config):
 
 def example(record: Record) -> Example:
     return Example(record, record.captions, np.random.default_rng(0))
+
+
+@pytest.fixture
+def towers(make_config, monkeypatch):
+    """A run with a tower of texts in the place of whatever is loaded."""
+    towers = make_config({"model.text.max_bytes": 64, "objectives": {"contrast": options("contrast")}})
+    params = jax.jit(lambda: make_model(towers).init(jax.random.key(0), method="initialise")["params"])()
+    monkeypatch.setattr("xmjax.load", lambda workdir: Model(towers, params))
+
+
+def test_an_earlier_run_may_choose_the_senses(make_config, towers):
+    chosen = options("sense", scorer="runs/earlier", threshold=-1.0)
+    sense = make(make_config({"model.text.max_bytes": 64, "objectives": {"sense": chosen}}))["sense"]
+    assert isinstance(sense.scorer, Vectors)
+    assert sense.chosen(example(RECORDS[0])) is not None
+
+
+def test_a_run_without_vectors_chooses_none(config, make_config, monkeypatch):
+    monkeypatch.setattr("xmjax.load", lambda workdir: Model(config, {}))
+    with pytest.raises(UserError, match="contrast"):
+        make(make_config({"objectives": {"sense": options("sense", scorer="runs/earlier")}}))
+
+
+def test_coverage_of_a_dictionary(config, monkeypatch, capsys):
+    monkeypatch.setattr("xmjax.inference.read_config", lambda workdir: config)
+    prepare.coverage("runs/any", limit=20)
+    told = capsys.readouterr().out
+    assert "| en |" in told and "| ko |" in told and "| 0.1 |" in told
+    with pytest.raises(UserError, match="--limit=0"):
+        prepare.coverage("runs/any", limit=0)
 
 
 def test_a_sense_that_is_learned_is_near_the_captions(config):

@@ -14,16 +14,21 @@ from rich.progress import track
 import xmjax
 from xmjax import files, inference
 from xmjax.data import playroom
+from xmjax.data.arrays import caption_words
 from xmjax.data.similar import mine
 from xmjax.data.source import Record, named
 from xmjax.data.sources import open_source
 from xmjax.errors import UserError
-from xmjax.lexicon import entities, kind_of, open_dictionary
+from xmjax.lexicon import ask, entities, kind_of, make_report, open_dictionary
 from xmjax.lexicon import library as libraries
+from xmjax.objectives import sense
 from xmjax.pictures import draw_library
 from xmjax.registry import Registry
 
 COMMANDS: Registry[Callable[..., None]] = Registry("command")
+
+THRESHOLDS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
+"""Of which `coverage` tells what they keep."""
 
 CHUNK = 256
 """Pictures that are embedded at a time."""
@@ -126,6 +131,38 @@ def library(
         f"{len(made.crops)} crops of {len(made.texts)} texts from {len(set(made.records))} of {len(found)} records, "
         f"{made.digest()}; written to {output}"
     )
+
+
+@COMMANDS.register("coverage")
+def coverage(workdir: str, dictionary: str = "", tabs: Sequence[str] = (), limit: int = 1000) -> None:
+    """Shows how many words of a run's training captions a dictionary has, and how many senses thresholds keep.
+
+    Args:
+      workdir: of a run, a smoke run of the same data for one; its `sense` says how senses are scored.
+      dictionary: name or path; default the one of the run's `sense`.
+      tabs: tab files of the Open Multilingual WordNet, for a directory of WordNet.
+      limit: most records that are read.
+
+    Raises:
+      UserError: a value cannot work, the dictionary cannot be read, or the data have no captions.
+    """
+    if limit < 1:
+        raise UserError(f"--limit={limit} must be at least 1")
+    config = inference.read_config(Path(workdir))
+    options = config.objectives.get("sense", sense.Options())
+    if dictionary or tabs:
+        options = dataclasses.replace(options, dictionary=dictionary or options.dictionary, tabs=tuple(tabs), wrong=0.0)
+    book = sense.opened(options)
+    source = open_source(config, config.data, "train")
+    queries = []
+    found = source.read(range(min(limit, len(source))))
+    for record in (r for r in found if isinstance(r, Record)):
+        for caption in record.captions:
+            others = [other for other in record.captions if other is not caption]
+            queries += [ask(book, caption, word, others) for word in caption_words(caption)]
+    if not queries:
+        raise UserError(f"no record of {source.name} has a caption with a word")
+    print(make_report(queries, sense.make_scorer(options, book), THRESHOLDS).markdown())
 
 
 def precision(records: Sequence[Record], lines: Sequence[dict]) -> float:

@@ -12,7 +12,18 @@ from xmjax import vocab
 from xmjax.data.arrays import gloss_ids, marked_ids
 from xmjax.data.source import Caption, Word
 from xmjax.errors import UserError
-from xmjax.lexicon import Dictionary, Symbolic, Table, ask, choose, entities, masked_gloss, open_dictionary, with_wrong
+from xmjax.lexicon import (
+    Dictionary,
+    Symbolic,
+    Table,
+    Vectors,
+    ask,
+    choose,
+    entities,
+    masked_gloss,
+    open_dictionary,
+    with_wrong,
+)
 from xmjax.lexicon import Sense as Meaning
 from xmjax.models.passes import masked_memory
 from xmjax.objectives import base
@@ -29,7 +40,9 @@ class Options(base.Options):
     Attributes:
       dictionary: "playroom", or the path of a dictionary (docs/data.md).
       tabs: tab files of the Open Multilingual WordNet, for a directory of WordNet.
-      threshold: least similarity between a sense and the captions of the picture; a sense below it is never learned.
+      scorer: what measures how near a sense is to the captions of the picture: "" by the words that they share, else
+        the workdir of an earlier run, by the cosine of its text tower's vectors.
+      threshold: least similarity between a sense and the captions; a sense below it is never learned.
       wrong: share of a table's entries that have another entry's meaning, to see what a bad dictionary does.
       every: a word of every n-th record is learned; meanings are few and their definitions long.
       max_gloss_bytes: longer glosses are cut.
@@ -40,6 +53,7 @@ class Options(base.Options):
 
     dictionary: str = "playroom"
     tabs: tuple[str, ...] = ()
+    scorer: str = ""
     threshold: float = 0.1
     wrong: float = 0.0
     every: int = 1
@@ -63,6 +77,21 @@ def opened(options: Options) -> Dictionary:
     return with_wrong(dictionary, options.wrong)
 
 
+def make_scorer(options: Options, dictionary: Dictionary) -> Symbolic | Vectors:
+    """The measure of a sense's nearness to captions.
+
+    Raises:
+      UserError: there is no such run, or it has trained no vectors of texts.
+    """
+    if not options.scorer:
+        return Symbolic(dictionary.glosses(DOCUMENTS))
+    import xmjax  # which imports the objectives
+
+    model = xmjax.load(options.scorer)
+    model.embed("")  # a run without vectors is refused before anything is trained
+    return Vectors(model.embed)
+
+
 @base.OBJECTIVES.register("sense")
 class Sense(base.Objective):
     """Dictionary senses in training (US 12,393,789, claims 6 and 7).
@@ -84,7 +113,7 @@ class Sense(base.Objective):
             raise UserError(
                 f"config.objectives.sense.every={options.every} must divide config.batch_size={config.batch_size}"
             )
-        self.scorer = Symbolic(self.dictionary.glosses(DOCUMENTS))
+        self.scorer = make_scorer(options, self.dictionary)
 
     def chosen(self, example: Any) -> tuple[Caption, Word, Meaning] | None:
         """A word of one of the record's captions and the sense that is learned of it, None where none is kept."""
