@@ -58,7 +58,8 @@ class Associated(NamedTuple):
     Attributes:
       word: as it stands in the text.
       place: its bytes.
-      strength: from 0 to 1, how much of it is in the picture at all.
+      strength: from 0 to 1, how much of what the word is read from is the picture, and not nothing. Trained with the
+        pictures that belong to the texts, it does not tell whether a picture shows the word (docs/log.md).
       weights: of the picture's units, which sum to one.
       boxes: of the units, (y0, x0, y1, x1) as fractions of the side.
     """
@@ -71,7 +72,9 @@ class Associated(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The objects of a picture.
+    """The objects of a picture, or the groups that its units are put into: as many as the run keeps, whatever is shown.
+
+    A large object is several groups then, closely related, and so is the background.
 
     Attributes:
       boxes: around each of them, (y0, x0, y1, x1) as fractions of the side.

@@ -76,7 +76,7 @@ def draw_objects(image: UInt8[np.ndarray, "Y X 3"], found: Found, path: Path) ->
         color = colormaps["tab10"](k % 10)
         axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=color, linewidth=3))
         axes.text(x0, y0, str(k + 1), color="white", backgroundcolor=color, fontsize=11, ha="left", va="top")
-    axes.set_title(f"{count} objects; lines tell how closely they belong together")
+    axes.set_title(f"{count} groups, as many as the run keeps; lines tell how closely they belong together")
     _save(figure, path)
 
 

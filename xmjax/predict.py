@@ -187,16 +187,16 @@ def associate(model: Model, text: str, image: str, picture: str | None = None) -
 
 @COMMANDS.register("objects")
 def objects(model: Model, image: str, boxes: list[str] | None = None, picture: str | None = None) -> Answer:
-    """The objects of a picture, discovered or in given boxes, and how closely they belong together."""
+    """The objects of a picture, as groups of its units or in given boxes, and how closely they belong together."""
     found = model.objects(image, _boxes(boxes))
     if picture is not None:
         draw_objects(_pixels(model, image), found, Path(picture))
     around = [[round(float(x), 6) for x in box] for box in found.boxes]
     pairs = [(i, j, float(found.relations[i, j])) for i, j in nearest(found)]
     lines = [
-        f"object {k}: x {x0:.2f}-{x1:.2f}, y {y0:.2f}-{y1:.2f}" for k, (y0, x0, y1, x1) in enumerate(found.boxes, 1)
+        f"group {k}: x {x0:.2f}-{x1:.2f}, y {y0:.2f}-{y1:.2f}" for k, (y0, x0, y1, x1) in enumerate(found.boxes, 1)
     ]
-    lines += [f"objects {i + 1} and {j + 1}: relation {score:.2f}" for i, j, score in pairs]
+    lines += [f"groups {i + 1} and {j + 1}: relation {score:.2f}" for i, j, score in pairs]
     relations = [[round(float(x), 6) for x in row] for row in found.relations]
     return Answer({"boxes": around, "relations": relations}, lines)
 
