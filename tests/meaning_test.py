@@ -162,10 +162,12 @@ def test_wrong_entries_have_the_meaning_of_others(config):
 
 def test_marked_texts_and_glosses():
     ids = marked_ids("눈이 있다", Word(0, 6), 32)
-    assert ids[:8].tolist() == [*"눈이".encode(), vocab.sentinel(0), ord(" ")]
-    assert bytes(ids[(ids < 256)].tolist()).decode() == "눈이 있다"
+    assert ids[:2].tolist() == [vocab.sentinel(0), ord(" ")]
+    assert bytes(ids[(ids < 256)].tolist()).decode() == " 있다\n눈이"
     long = marked_ids("a pear " + "배" * 40, Word(2, 6), 16)
-    assert long.shape == (16,) and long[6] == vocab.sentinel(0)
+    assert long.shape == (16,) and long[2] == vocab.sentinel(0)
+    assert bytes(long[(long < 256)].tolist()).decode() == "a  배배\npear"
+    assert marked_ids("a pear", Word(2, 6), 8).tolist() == [*b"a ", vocab.sentinel(0), *b"\npear"]
     gloss = gloss_ids("눈" * 10, 10)
     assert gloss[0] == vocab.SEP and vocab.decode(gloss[1:]) == "눈눈눈" and vocab.EOS in gloss
 

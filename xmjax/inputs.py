@@ -12,7 +12,7 @@ from PIL import Image
 from xmjax import vocab
 from xmjax.config import Config
 from xmjax.data import images
-from xmjax.data.arrays import audio_bytes, image_bytes, marked_ids, masked_ids, window
+from xmjax.data.arrays import MARKING, audio_bytes, image_bytes, marked_ids, masked_ids, window
 from xmjax.data.source import Record, Word
 from xmjax.data.words import words
 from xmjax.errors import UserError
@@ -147,7 +147,7 @@ def masked(text: str, word: str | None, length: int, occurrence: int | None = No
 
 
 def marked(text: str, word: str, length: int, occurrence: int | None = None) -> tuple[UInt16[np.ndarray, " L"], str]:
-    """A sentence with a sentinel behind one word, as ids padded to ``length``, and the word as it stands there (배가).
+    """A sentence with one word marked, as ids padded to ``length``, and the word as it stands there (배가).
 
     Args:
       text: the sentence.
@@ -160,7 +160,7 @@ def marked(text: str, word: str, length: int, occurrence: int | None = None) -> 
     """
     readable(text)
     whole = _place(text, word, occurrence)
-    if whole.end >= length:
+    if whole.end + MARKING > length:
         raise UserError(
             f"the word {word!r} ends at byte {whole.end} of {text!r}, and this model reads {length}: shorten the text"
         )

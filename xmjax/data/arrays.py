@@ -50,6 +50,13 @@ def window(audio: np.ndarray, first: int, samples: int) -> np.ndarray:
     return found
 
 
+BETWEEN = "\n"
+"""Stands between two texts that are read as one."""
+
+MARKING = 2
+"""What `marked_ids` adds to a text, in tokens of a byte."""
+
+
 def caption_words(caption: Caption) -> tuple[Word, ...]:
     """What may be masked in a caption: the words its source names, else those that whitespace and script tell."""
     return words(caption.text) if caption.words is None else caption.words
@@ -107,10 +114,16 @@ def masked_ids(text: str, word: Word, length: int) -> UInt16[np.ndarray, " L"]:
 
 
 def marked_ids(text: str, word: Word, length: int) -> UInt16[np.ndarray, " L"]:
-    """A text with a sentinel behind one word, cut and padded to ``length``; the word must end before it."""
-    data = np.frombuffer(vocab.truncate(vocab.utf8(text), length - 1), np.uint8).astype(np.uint16)
+    """A text with a sentinel in the place of one word, and the word itself on a line behind it, padded to ``length``.
+
+    The text is cut for it; the word must end `MARKING` before the length. What the sentinel is associated with is found
+    by what stands around it, as in `masked_ids`.
+    """
+    data = vocab.utf8(text)
+    before, own, after = data[: word.start], data[word.start : word.end], data[word.end :]
+    after = vocab.truncate(after, length - word.end - MARKING)
     ids = np.full(length, vocab.PAD, np.uint16)
-    ids[: len(data) + 1] = np.insert(data, word.end, vocab.sentinel(0))
+    ids[: word.end + len(after) + MARKING] = [*before, vocab.sentinel(0), *after, ord(BETWEEN), *own]
     return ids
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from xmjax import vocab
 from xmjax.data import playroom
-from xmjax.data.arrays import gloss_ids, marked_ids
+from xmjax.data.arrays import MARKING, gloss_ids, marked_ids
 from xmjax.data.source import Record, Word
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.fill import ARMS, oracle, other_pictures, score_seen
@@ -57,7 +57,7 @@ def play_items(records: Sequence[Record], dictionary: Dictionary, max_bytes: int
                 surface = caption.text.encode()[word.start : word.end].decode()
                 senses = dictionary.lookup(surface, caption.language) if word.kind == "kind" else ()
                 toy = playroom.meant(caption, index, record.truth)
-                if len(senses) < 2 or toy is None or word.end >= max_bytes:
+                if len(senses) < 2 or toy is None or word.end + MARKING > max_bytes:
                     continue
                 kinds = [kind_of(sense) for sense in senses]
                 if (kind := record.truth.toys[toy].kind) in kinds:
@@ -72,7 +72,7 @@ def table_items(records: Sequence[Record], table: Table, max_bytes: int) -> list
     for word, language in table.headwords():
         senses = table.find(normal(word), language)
         end = len(vocab.utf8(word))
-        if len(senses) < 2 or end >= max_bytes:
+        if len(senses) < 2 or end + MARKING > max_bytes:
             continue
         for answer, sense in enumerate(senses):
             found = [known[id] for id in sense.records if id in known]

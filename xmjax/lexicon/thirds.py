@@ -4,13 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xmjax.data.arrays import caption_words
+from xmjax.data.arrays import BETWEEN, caption_words
 from xmjax.data.source import Caption, Word
 from xmjax.lexicon.entities import entities
 from xmjax.lexicon.senses import Dictionary
-
-BETWEEN = "\n"
-"""Stands between the two captions."""
 
 
 def related(dictionary: Dictionary, a: tuple[str, str], b: tuple[str, str]) -> bool:

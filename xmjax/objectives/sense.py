@@ -9,7 +9,7 @@ import numpy as np
 from einops import rearrange
 
 from xmjax import vocab
-from xmjax.data.arrays import gloss_ids, marked_ids
+from xmjax.data.arrays import MARKING, gloss_ids, marked_ids
 from xmjax.data.source import Caption, Word
 from xmjax.errors import UserError
 from xmjax.lexicon import (
@@ -98,12 +98,13 @@ class Sense(base.Objective):
 
     Of the senses of a word that one is learned which is nearest to the captions of the picture, those in other wordings
     and languages among them; where none is near enough, nothing is. Words with several senses come first, for the text
-    alone tells the meaning of others. The word stays in the text, a sentinel behind it.
+    alone tells the meaning of others. The word stands behind the text, and a sentinel in its place: as in `fill` it is
+    what stands around a word that says which thing in the picture it speaks of (docs/log.md).
     """
 
     Options = Options
     task = "referencing"
-    version = 3  # 2 drew among words that the dictionary has not, too
+    version = 3  # 2 left the word in its place, with a sentinel behind it
 
     def __init__(self, options, config):
         super().__init__(options, config)
@@ -122,7 +123,7 @@ class Sense(base.Objective):
             (caption, word)
             for caption in example.record.captions
             for word in entities(caption, self.dictionary)
-            if word.end < length
+            if word.end + MARKING <= length
         ]
         asked = []
         for i in example.rng.permutation(len(found)):
