@@ -31,7 +31,7 @@ def get_config(arg: str = "") -> ConfigDict:
     fill = config.objectives.fill
     fill.association, fill.entities, fill.spans = "learned", 0.5, 1
     with config.unlocked():
-        config.objectives.sense = options("sense", association="learned", every=2)
+        config.objectives.sense = options("sense", association="learned", every=4)
         config.objectives.answer = options("answer")
     further = ("sense", "dictionary", "answer", "pointing", "entities", "reduction", "relations")
     config.evaluation.names = (*config.evaluation.names, *further)
