@@ -3,7 +3,7 @@
     python launch/pretrain.py --config=configs/base.py
     python launch/sweep.py --config=configs/sweeps/masking.py     two CPU cores, within an hour by estimate (12 runs)
 
-Not run to its end yet; the table will be docs/results/masking.md.
+The table is docs/results/masking.md.
 """
 
 from ml_collections import ConfigDict
