@@ -255,6 +255,15 @@ def test_the_schedule_bends_the_weight():
     assert float(weight(OBJECTIVES["fill"].Options(weight=0.3), jnp.int32(7), 100)) == pytest.approx(0.3)
 
 
+def test_objectives_are_trained_in_turn(make_config):
+    o = OBJECTIVES["fill"].Options(weight=2.0, schedule=((0.0, 1.0), (1.0, 0.0)), turn=(1, 3))
+    found = [float(weight(o, jnp.int32(step), 10)) for step in range(6)]
+    np.testing.assert_allclose(found, [0, 1.8, 0, 0, 1.2, 0], rtol=1e-6)
+    for turn in ((3, 3), (1,), (-1, 2)):
+        with pytest.raises(UserError, match=r"objectives\.fill\.turn"):
+            make_config({"objectives": {"fill": options("fill", turn=turn)}})
+
+
 def test_an_unknown_objective_is_an_error(make_config):
     with pytest.raises(UserError, match="did you mean 'contrast'"):
         make_config({"objectives": {"contrst": {}}})

@@ -1,5 +1,8 @@
 """Tests of the semantic model: that nothing leaks, negatives, matching, masks and their oracles."""
 
+import dataclasses
+from collections import Counter
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +23,7 @@ from xmjax.evaluation.match import encoded, matched, pair_scores, reranked
 from xmjax.model_api import Model
 from xmjax.models.passes import Passes
 from xmjax.models.regions import GREY, erased
-from xmjax.objectives import make, options, total_loss
+from xmjax.objectives import make, match, options, total_loss
 from xmjax.objectives.mask_predict import drawn_masks
 from xmjax.objectives.match import PRIOR, PRIOR_ENTROPY, drawn, one_of
 from xmjax.objectives.regions import label_nats
@@ -160,16 +163,16 @@ def test_the_identifier_is_told_what_towers_agree_in(make_config):
 
 
 class Sure:
-    """A model that takes everything for a match."""
+    """A model that takes everything for a match, or for as likely a match as it is told."""
 
-    def __init__(self, model):
-        self._model = model
+    def __init__(self, model, logit=9.0):
+        self._model, self._logit = model, logit
 
     def __getattr__(self, name):
         return getattr(self._model, name)
 
     def matches(self, tokens, first, second):
-        return jnp.full(len(tokens["text"].vectors), 9.0)
+        return jnp.full(len(tokens["text"].vectors), self._logit)
 
 
 def test_a_batch_of_one_picture_has_no_mismatches(config, batch_at, model):
@@ -179,6 +182,27 @@ def test_a_batch_of_one_picture_has_no_mismatches(config, batch_at, model):
         loss, metrics = make(config)["match"].loss(passes, jax.random.key(0))
         assert float(metrics["accuracy"]) == pytest.approx(accuracy)
         assert float(loss) == pytest.approx(float(jax.nn.softplus(-9.0)) + (1 - accuracy) * 9.0, rel=1e-3)
+
+
+def test_mismatches_are_made_in_three_ways(config, batch_at, model, monkeypatch):
+    """Another text, another picture, or both: all of them and none else, and never a pair that belongs together."""
+    batch = jax.tree.map(jnp.asarray, batch_at(config)["image_text"])
+    batch |= {"id": batch["id"].at[1].set(batch["id"][0])}
+    half = dataclasses.replace(config.objectives["match"], both=0.5)
+    objective = make(dataclasses.replace(config, objectives={"match": half}))["match"]
+    taken, rows = match.taken, []
+    monkeypatch.setattr(match, "taken", lambda tokens, which: (rows.append(np.asarray(which)), taken(tokens, which))[1])
+    count, kinds = len(batch["id"]), Counter()
+    for seed in range(8):
+        rows.clear()
+        objective.loss(Passes(Sure(model), batch), jax.random.key(seed))
+        for k, (picture, text) in enumerate(zip(*rows, strict=True)):
+            own = k % count
+            kinds["picture" * int(picture != own), "text" * int(text != own)] += 1
+            assert k < count or (batch["id"][picture] != batch["id"][text]).all()
+    assert kinds.keys() == {("", ""), ("", "text"), ("picture", ""), ("picture", "text")}
+    assert kinds["", ""] == kinds["", "text"] == 8 * count
+    assert 0.25 < kinds["picture", "text"] / (8 * count) < 0.75
 
 
 def test_near_duplicates_are_drawn_only_where_nothing_else_is_left():
@@ -312,11 +336,15 @@ def test_a_label_is_read_at_its_object_alone(model):
     assert float(nats[0, 0]) == pytest.approx(float(other[0, 0]), abs=1e-6) and float(nats[0, 1]) != float(other[0, 1])
 
 
-def test_the_alarm_is_told_once_of_a_constant_predictor(config):
-    alarms = Alarms(make(config))
+def test_the_alarm_is_told_once_of_a_constant_predictor(config, batch_at, model):
+    objectives = make(config)
+    alarms = Alarms(objectives)
     entropy = -(PRIOR * np.log(PRIOR) + (1 - PRIOR) * np.log(1 - PRIOR))
     assert entropy == pytest.approx(PRIOR_ENTROPY, abs=1e-4)
-    told = [text for step in range(3 * PATIENCE) for text in alarms(step, {"match/loss": entropy})]
+    passes = Passes(Sure(model, float(np.log(0.5))), jax.tree.map(jnp.asarray, batch_at(config)["image_text"]))
+    loss, _ = objectives["match"].loss(passes, jax.random.key(0))
+    assert float(loss) == pytest.approx(entropy, abs=1e-4)
+    told = [text for step in range(3 * PATIENCE) for text in alarms(step, {"match/loss": float(loss)})]
     assert len(told) == 1 and "config.objectives.match.schedule" in told[0]
     alarms = Alarms(make(config))
     assert not any(alarms(step, {"match/loss": 0.3}) for step in range(3 * PATIENCE))

@@ -234,6 +234,9 @@ def _objective(name: str, options: Any, config: Config) -> None:
     points = options.schedule
     pairs = all(len(point) == 2 for point in points)
     check(pairs, f"objectives.{name}.schedule", points, "write ((share of the run, factor), ...)")
+    turn = options.turn
+    fits = not turn or (len(turn) == 2 and 0 <= turn[0] < turn[1])
+    check(fits, f"objectives.{name}.turn", turn, "write (k, n), the k-th of every n steps, k from 0 to n - 1")
     for field in ("modality", "first", "second", "to"):
         if hasattr(options, field):
             one_of(f"objectives.{name}.{field}", getattr(options, field), *model.modalities)
@@ -254,7 +257,7 @@ def _objective(name: str, options: Any, config: Config) -> None:
               f"objectives.{name} hears sounds; set it to True")  # fmt: skip
         check(stream.further or not read & {*model.others}, f"{where}.further", False,
               f"objectives.{name} reads {', '.join(sorted(read & {*model.others}))}; set it to True")  # fmt: skip
-    for field in ("rate", "drop", "entities", "thirds", "gain", "parallel", "wrong"):
+    for field in ("rate", "drop", "entities", "thirds", "gain", "parallel", "wrong", "hard", "both"):
         share = getattr(options, field, 0)
         check(0 <= share <= 1, f"objectives.{name}.{field}", share, "must be a share, from 0 to 1")
     for field in ("spans", "alternatives", "questions", "every"):

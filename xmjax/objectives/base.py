@@ -37,11 +37,14 @@ class Options:
     Attributes:
       weight: factor of its loss in the sum.
       schedule: points (fraction of the run, multiplier of the weight), linear between; empty is constant.
+      turn: (k, n) to count in the k-th of every n steps alone, from 0, so that objectives are trained in turn; empty is
+        every step.
       stream: the stream it reads.
     """
 
     weight: float = 1.0
     schedule: tuple[tuple[float, float], ...] = ()
+    turn: tuple[int, ...] = ()
     stream: str = "image_text"
 
 
@@ -128,10 +131,14 @@ def features(objectives: Mapping[str, Objective]) -> dict[str, list[Any]]:
 
 def weight(options: Options, step: Array, steps: int) -> Float[Array, ""]:
     """The objective's weight at a step."""
-    if not options.schedule:
-        return jnp.float32(options.weight)
-    at, factor = zip(*options.schedule, strict=True)
-    return options.weight * jnp.interp(step / steps, jnp.array(at), jnp.array(factor))
+    found = jnp.float32(options.weight)
+    if options.schedule:
+        at, factor = zip(*options.schedule, strict=True)
+        found *= jnp.interp(step / steps, jnp.array(at), jnp.array(factor))
+    if options.turn:
+        k, n = options.turn
+        found *= step % n == k
+    return found
 
 
 def focused(
