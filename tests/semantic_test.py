@@ -76,6 +76,22 @@ def test_a_loaded_model_matches_texts_with_pictures(config, make_config):
         Model(make_config(), {}).match("a", records[0].image)
 
 
+def test_of_an_unknown_picture_boxes_are_hidden_too(model):
+    boxes = jnp.array([[[0.0, 0, 0.5, 0.5], [0.25, 0.25, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]])
+    moved = boxes.at[0, 0].set(jnp.array([0.1, 0.3, 0.2, 0.9]))
+    tokens = model.encode("image", jnp.full((1, 32, 32, 3), GREY, jnp.uint8))
+
+    @jax.jit
+    def grounded(boxes, masked):
+        return model.grounded(tokens, boxes, masked)
+
+    both, one = jnp.array([[True, True, False, False]]), jnp.array([[True, False, False, False]])
+    unknown = grounded(boxes, both)
+    np.testing.assert_array_equal(unknown.vectors[:, :2], grounded(moved, both).vectors[:, :2])
+    assert unknown.valid.tolist() == [[True, True, False, False]]  # how many there are is known
+    assert np.abs(grounded(boxes, one).vectors - grounded(moved, one).vectors)[0, 0].max() > 1e-3
+
+
 def test_nothing_of_a_masked_object_is_seen_through_a_neighbour(config, model):
     # The second box reaches over the first, masked one: pixels of both change nothing inside of it.
     boxes = jnp.array([[[0.0, 0, 0.5, 0.5], [0.25, 0.25, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]])

@@ -110,9 +110,9 @@ class LabelsEvaluator(Evaluator):
     """Label accuracy of masked objects among all labels, and recall of pictures by the labels a text makes expect.
 
     For retrieval all objects of every picture are masked, and their labels, as they come with the boxes, are scored: by
-    how many nats likelier the text makes them than the boxes alone (EP 3 889 830, paragraph 71), so that objects that
-    no text speaks of count nothing. "objects/words" is what `fill` asks, of a masked word of a caption that is read
-    with the objects in the place of the picture.
+    how many nats likelier the text makes them than no text (EP 3 889 830, paragraph 71), so that objects that no text
+    speaks of count nothing. Nothing of the pictures is read but those labels and their number. "objects/words" is what
+    `fill` asks, of a masked word of a caption that is read with the objects in the place of the picture.
     """
 
     def __init__(self, config, mesh, records):
@@ -226,9 +226,9 @@ def score_words(model: Any, image: Array, boxes: Array, absent: Array, masked: A
 
 
 def expected(model: Any, gallery: tuple[Array, Array], text: Array | None) -> Array:
-    """Nats of the labels of each row's picture [B], all of its objects being masked, given its boxes and a text alone.
+    """Nats of the labels of each row's picture [B], all of its objects being masked, given how many and a text alone.
 
-    ``text`` None: given its boxes alone.
+    ``text`` None: given how many alone.
     """
     boxes, labels = gallery
     rows = len(boxes)

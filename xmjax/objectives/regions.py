@@ -62,7 +62,7 @@ class Regions(base.Objective):
 
     Options = Options
     task = "referencing"
-    version = 2  # 1 read the first caption of each record, which was always of the first language
+    version = 3  # 2 knew the boxes of pictures of which all objects were masked
 
     def __init__(self, options, config):
         super().__init__(options, config)
