@@ -117,7 +117,7 @@ def test_masked_places(text, word, expected):
 def test_a_word_is_masked_with_what_is_written_in_one_with_it():
     assert shown(masked("배가 있다", "배", 32)).encode("latin-1").decode() == "* 있다"
     ids, surface = marked("빨간 배에서 배가", "배", 32, occurrence=2)
-    assert surface == "배가" and vocab.decode(ids[ids < 256]) == "빨간 배에서 배가"
+    assert surface == "배가" and vocab.decode(ids[ids < 256]) == "빨간 배에서 \n배가"
     assert marked("一个红球", "球", 32)[1] == "红球"
 
 
