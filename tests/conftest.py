@@ -7,13 +7,16 @@ need its own.
 import os
 from collections.abc import Mapping
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 # What runs here and in the processes that tests start is so small that XLA's optimizations take many times longer than
-# they save. Without them its older emitters compile twice as fast as the new ones (with them half as fast).
+# they save. Without them its older emitters compile twice as fast as the new ones (with them half as fast); later
+# versions have no older ones, and end the process that asks for them.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
+if tuple(int(part) for part in version("jaxlib").split(".")[:2]) < (0, 11):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 
 import jax
 import pytest
