@@ -3,7 +3,7 @@
     python launch/pretrain.py --config=configs/base.py
     python launch/sweep.py --config=configs/sweeps/thirds.py     two CPU cores, half an hour by estimate (9 runs)
 
-Not run to its end yet; the table will be docs/results/thirds.md.
+The table is docs/results/thirds.md.
 """
 
 from ml_collections import ConfigDict
