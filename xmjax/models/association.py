@@ -12,9 +12,8 @@ from xmjax.config import ModelConfig
 from xmjax.models.embedders import Tokens
 from xmjax.models.layers import linear, rms_norm
 
-KINDS = ("learned", "held", "uniform", "shuffled")
-"""Where the weights come from: learned; as another objective learns them, this one not teaching where to look; or a
-control of equal cost: all units alike, or the weights of another row."""
+KINDS = ("learned", "uniform", "shuffled")
+"""Where the weights come from: learned, or a control of equal cost: all units alike, or the weights of another row."""
 
 
 class Association(NamedTuple):
@@ -67,8 +66,6 @@ def replaced(found: Association, valid: Bool[Array, "B M"], kind: str) -> Associ
       valid: units that are there.
       kind: of `KINDS`.
     """
-    if kind == "held":
-        return jax.lax.stop_gradient(found)
     if kind == "uniform":
         even = valid / jnp.maximum(1, jnp.sum(valid, -1, keepdims=True))
         return Association(0 * found.weights + even[:, None, :], found.strength)
