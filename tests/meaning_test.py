@@ -97,7 +97,7 @@ def test_a_sense_that_is_learned_is_near_the_captions(config):
         toy = playroom.meant(caption, index, record.truth)
         kept.append(toy is None or record.truth.toys[toy].kind == kind_of(meaning))
         assert vocab.decode(arrays["gloss"][1:]) == masked_gloss(meaning)
-        assert arrays["marked"][word.end] == vocab.sentinel(0)
+        assert arrays["marked"][word.start] == vocab.sentinel(0)
     assert len(kept) > 0.4 * len(RECORDS) and np.mean(kept) > 0.95
 
 

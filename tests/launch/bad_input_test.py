@@ -246,7 +246,7 @@ PREDICT = {
     "a folder for a picture": (["embed", "--image={folder}"], ("is not a file", "give the path")),
     "no masked place": (["fill", "--text=a bat"], ("no masked place in 'a bat'", "___")),
     "two masked places": (["fill", "--text=a ___ and a ___"], ("2 masked places", "leave one ___")),
-    "word not in the text": (["fill", "--text=a bat", "--word=cat"], ("'cat' is not in 'a bat'", "___")),
+    "word not in the text": (["fill", "--text=a bat", "--word=cat"], ("'cat' is not in 'a bat'", "as it stands there")),
     "unknown language": (["caption", "--image={png}", "--lang=fr"], ("unknown language 'fr'", "en, ko")),
     "unknown method": (["caption", "--image={png}", "--method=bean"], ("'bean'", "did you mean 'beam'")),
     "not a number": (["caption", "--image={png}", "--n=two"], ("--n", "'two'")),

@@ -13,7 +13,7 @@ from xmjax.data.source import Record, Word
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.fill import ARMS, oracle, other_pictures, score_seen
 from xmjax.evaluation.items import commonest
-from xmjax.lexicon import Dictionary, Sense, Table, kind_of, masked_gloss, open_dictionary
+from xmjax.lexicon import Dictionary, Sense, Table, entities, kind_of, masked_gloss, open_dictionary
 from xmjax.lexicon.inflection import normal
 
 
@@ -66,7 +66,10 @@ def play_items(records: Sequence[Record], dictionary: Dictionary, max_bytes: int
 
 
 def table_items(records: Sequence[Record], table: Table, max_bytes: int) -> list[SenseItem]:
-    """Every ambiguous word of a table, by itself, with every picture that its entries name and the records have."""
+    """Every ambiguous word of a table with every picture that its entries name and the records have.
+
+    It is asked for in the first caption of the record that has it in its language, else by itself.
+    """
     known = {record.id: record for record in records}
     items = []
     for word, language in table.headwords():
@@ -76,8 +79,23 @@ def table_items(records: Sequence[Record], table: Table, max_bytes: int) -> list
             continue
         for answer, sense in enumerate(senses):
             found = [known[id] for id in sense.records if id in known]
-            items += [SenseItem(record, word, Word(0, end), senses, answer) for record in found]
+            for record in found:
+                text, place = _said(record, table, senses, language, max_bytes) or (word, Word(0, end))
+                items.append(SenseItem(record, text, place, senses, answer))
     return items
+
+
+def _said(
+    record: Record, table: Table, senses: tuple[Sense, ...], language: str, max_bytes: int
+) -> tuple[str, Word] | None:
+    """A caption of a record and the word in it that has these senses."""
+    for caption in record.captions:
+        data = caption.text.encode()
+        for word in entities(caption, table) if caption.language == language else ():
+            surface = data[word.start : word.end].decode()
+            if word.end + MARKING <= max_bytes and table.lookup(surface, language) == senses:
+                return caption.text, word
+    return None
 
 
 @EVALUATORS.register("sense")
