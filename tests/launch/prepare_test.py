@@ -21,8 +21,8 @@ def test_similar_pictures_are_written_and_trained_with(smoke, launcher, tmp_path
     for line in lines:
         cosines = [other["similarity"] for other in line["similar"]]
         assert cosines == sorted(cosines, reverse=True) and line["id"] not in [o["id"] for o in line["similar"]]
-    flags = (f"--config.data.similar={path}", "--config.objectives.fill.thirds=0.5", "--config.steps=2")
-    launcher.run(*launcher.SMOKE, *flags, f"--workdir={tmp_path / 'run'}")
+    flags = (f"--config.data.similar={path}", "--config.objectives.fill.thirds=0.5", "--config.objectives.fill.spans=2")
+    launcher.run(*launcher.SMOKE, *flags, "--config.steps=2", f"--workdir={tmp_path / 'run'}")
 
 
 def test_a_library_is_made_of_what_a_run_was_trained_on(smoke, launcher, tmp_path):
@@ -85,7 +85,7 @@ def test_ambiguous_words_of_pictures_are_trained_and_asked(launcher, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "name a command: prepare.py library|senses|similar|sounds|stamps|videos"),
+        ((), "name a command: prepare.py coverage|library|senses|similar|sounds|stamps|videos"),
         (("similar",), "similar needs --workdir"),
         (("similar", "--workdir=/nowhere", "--output=x.jsonl"), "/nowhere is no workdir"),
         (("similar", "--workdir=x", "--output=/nowhere/x.jsonl"), "/nowhere/x.jsonl cannot be written"),
