@@ -11,6 +11,9 @@ from ml_collections import ConfigDict
 
 from configs import base
 
+SEES = {"model.image.patch": 4, "model.image.unimodal_layers": 1, "model.image.reach": 2}
+"""What the picture's tokens are, field by field."""
+
 
 def get_config(arg: str = "") -> ConfigDict:
     """The config for the modes of configs/base.py."""
@@ -23,4 +26,4 @@ def get_config(arg: str = "") -> ConfigDict:
 
 def see_objects(config: ConfigDict) -> None:
     """Sets the picture's tokens as runs that begin with this one need them."""
-    config.model.image.patch, config.model.image.unimodal_layers, config.model.image.reach = 4, 1, 2
+    config.update_from_flattened_dict(SEES)

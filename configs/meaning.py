@@ -5,8 +5,7 @@
     python launch/pretrain.py --config=configs/meaning.py:smoke                    under a minute, learns nothing
 
 What it adds to the base run: `fill` and `sense` read the picture through the association alone, and `answer` asks about
-the picture. Begun at random it learns less in three times the steps. What a run of it reached, and what it missed, is
-in docs/log.md.
+the picture. What a run of it reached, and what it missed, is in docs/log.md.
 """
 
 from ml_collections import ConfigDict
@@ -39,7 +38,7 @@ def get_config(arg: str = "") -> ConfigDict:
         config.steps, config.evaluation.beams = 1500, 4
         # The run that it begins with has seen single toys.
         config.data.first_grade, config.data.first_share = "", 0.0
-        # Of a definition's sixty bytes one or two tell senses apart. Four times as much costs pointing (docs/log.md).
+        # Of a definition's sixty bytes one or two tell senses apart. Four times as much costs the rest (docs/log.md).
         weigh(config, sense=10.0, answer=2.0)
         # A meaning that is mistaken is rare and weighs much by then: what would be skipped is what is to be learned.
         config.guard.sigma = 0.0

@@ -16,7 +16,7 @@ from xmjax.data.arrays import MARKING, audio_bytes, image_bytes, marked_ids, mas
 from xmjax.data.source import Record, Word
 from xmjax.data.words import words
 from xmjax.errors import UserError
-from xmjax.lexicon.senses import UNSPACED
+from xmjax.lexicon.senses import HANGUL, UNSPACED
 
 Picture = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 """A path, the bytes of an image file, a picture of Pillow, or raw RGB bytes uint8 [Y, X, 3]."""
@@ -26,10 +26,6 @@ Sound = str | os.PathLike[str] | bytes | np.ndarray
 
 MARK = re.compile("_{3,}|▁{3,}")
 """What stands in the place of a masked word."""
-
-
-HANGUL = re.compile(r"[\uac00-\ud7a3]")
-"""Syllables of Korean, whose particles are written in one with the noun."""
 
 
 def picture(given: Picture, config: Config) -> np.ndarray:

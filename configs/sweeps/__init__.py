@@ -1,5 +1,7 @@
 """Comparisons as configs, and what several of them share: settings that lead between easy and hard in few minutes."""
 
+from configs.fine import SEES
+
 SINGLE = {"data.grade": "single", "data.first_grade": "", "data.first_share": 0.0}
 """One toy a picture, from the first step to the last."""
 
@@ -9,8 +11,7 @@ SMALL = {"model.width": 64, "batch_size": 32}
 BEGUN = {**SMALL, "begin_from": "runs/base", "data.first_grade": "", "data.first_share": 0.0, "steps": 400}
 """Whole scenes, and a finished base run to begin with: two minutes then lead between easy and hard (docs/log.md)."""
 
-FINE = {**BEGUN, "begin_from": "runs/fine", "model.image.patch": 4, "model.image.unimodal_layers": 1,
-        "model.image.reach": 2}  # fmt: skip
+FINE = {**BEGUN, **SEES, "begin_from": "runs/fine"}
 """The same, begun with configs/fine.py."""
 
 SUBSETS = tuple(

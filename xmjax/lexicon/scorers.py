@@ -11,7 +11,7 @@ import numpy as np
 from xmjax.data.words import words
 from xmjax.lexicon.choice import Query, Scorer
 from xmjax.lexicon.inflection import base_forms, normal
-from xmjax.lexicon.senses import SHORTEST, Sense, mask_word, masked_gloss
+from xmjax.lexicon.senses import HANGUL, SHORTEST, Sense, mask_word, masked_gloss
 
 # What a feature of a sense weighs by where it stands: a caption in another language that names the thing says more
 # than one that shares a word with its definition, and one that names its class says less.
@@ -19,7 +19,6 @@ _SYNONYM, _GLOSS, _HYPERNYM = 2.0, 1.0, 0.5
 _NGRAM = 0.25  # of a part of a word against the whole word
 _GRAM = {True: 2, False: 4}  # characters of a part: Hangul, other
 
-_HANGUL = re.compile(r"[\uac00-\ud7a3]")
 _LATIN = re.compile(r"[a-z][a-z'-]*")
 
 
@@ -99,7 +98,7 @@ def features(text: str) -> dict[str, float]:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _word_features(word: str) -> tuple[tuple[str, float], ...]:
-    hangul = bool(_HANGUL.search(word))
+    hangul = bool(HANGUL.search(word))
     stem = _stem(word, hangul)
     size = _GRAM[hangul]
     grams = {f"#{stem[i : i + size]}": _NGRAM for i in range(len(stem) - size + 1)} if len(stem) > size else {}

@@ -20,6 +20,9 @@ _CACHED = 1 << 17  # words whose senses a dictionary remembers; some 20 MB
 _TOKEN = re.compile(
     r"[^\s!-&(-/:-@\[-`{-~\u00a1-\u00bf\u0964\u0965\u2000-\u2018\u201a-\u206f\u3000-\u3004\u3008-\u3020]+"
 )
+HANGUL = re.compile(r"[\uac00-\ud7a3]")
+"""A syllable of Korean, whose particles are written in one with the noun."""
+
 UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 """A character of a script that is written without spaces."""
 
