@@ -22,5 +22,6 @@ def get_config(arg: str = "") -> ConfigDict:
         config.objectives.sense = options("sense", association="learned", every=2)
     config.evaluation.names = ("fill", "sense", "dictionary")
     if size in ("tiny", "small") and not smoke:
-        config.steps = 350
+        # What a word means is told by the captions in the other language.
+        config.data.languages, config.steps = ("en", "ko"), 350
     return config

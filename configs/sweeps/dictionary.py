@@ -1,7 +1,7 @@
 """The dictionary in training: off, several thresholds, and wrong entries with a threshold and without.
 
     python launch/pretrain.py --config=configs/base.py
-    python launch/sweep.py --config=configs/sweeps/dictionary.py     two CPU cores, an hour by estimate (24 runs)
+    python launch/sweep.py --config=configs/sweeps/dictionary.py     one CPU core, an hour (24 runs)
 
 Not run to its end yet; the table will be docs/results/dictionary.md.
 """
@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
         {
             "name": "dictionary",
             "base": "configs/sense.py",
-            "arms": {name: BEGUN | change for name, change in changes.items()},
+            "arms": {name: BEGUN | {"steps": 250} | change for name, change in changes.items()},
             "seeds": (0, 1, 2),
             "metrics": (
                 "playroom/sense/image",
