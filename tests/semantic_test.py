@@ -24,7 +24,7 @@ from xmjax.model_api import Model
 from xmjax.models.passes import Passes
 from xmjax.models.regions import GREY, erased
 from xmjax.objectives import make, match, options, total_loss
-from xmjax.objectives.mask_predict import drawn_masks
+from xmjax.objectives.mask_predict import caption_places, drawn_masks
 from xmjax.objectives.match import PRIOR, PRIOR_ENTROPY, drawn, one_of
 from xmjax.objectives.regions import label_nats
 from xmjax.training.alarms import PATIENCE, Alarms
@@ -279,16 +279,33 @@ def test_captions_of_every_language_are_read(config, make_config):
     np.testing.assert_array_equal(one_of(rows, jnp.array([1, 0, 1])), rows[jnp.array([1, 2, 5])])
 
 
-def test_bytes_are_masked_anywhere_or_behind_a_beginning():
-    written = jnp.broadcast_to(jnp.array([False] * 3 + [True] * 12 + [False] * 2), (200, 17))
-    anywhere, wholly = drawn_masks(jax.random.key(0), written, 0.3, 0.0)
-    behind, _ = drawn_masks(jax.random.key(0), written, 0.0, 1.0)
+@pytest.fixture(scope="module")
+def canvases():
+    """Two hundred rows of the same canvas, and where its caption and EOS stand."""
+    text = [*b"en", vocab.SEP, *b"a red bat on", vocab.EOS, vocab.PAD, vocab.PAD]
+    ids = jnp.broadcast_to(jnp.array(text), (200, len(text)))
+    return ids, caption_places(ids)
+
+
+def test_bytes_are_masked_anywhere_or_behind_a_beginning(canvases):
+    ids, written = canvases
+    anywhere, wholly = drawn_masks(jax.random.key(0), ids, 0.3, 0.0)
+    behind, _ = drawn_masks(jax.random.key(0), ids, 0.0, 1.0)
     assert not (anywhere & ~written).any() and not (behind & ~written).any()
     assert 30 < wholly.sum() < 90 and (anywhere[wholly] == written[wholly]).all()
-    inside = np.asarray(anywhere[~wholly, 3:15])
+    inside = np.asarray(anywhere[~wholly, 3:16])
     assert 0.4 < inside.mean() < 0.6 and (np.diff(inside.astype(int), axis=1) < 0).any()
-    left = np.asarray(behind[:, 3:15])
-    assert set(left.sum(1)) == set(range(1, 13)) and (np.diff(left.astype(int), axis=1) >= 0).all()
+    left = np.asarray(behind[:, 3:16])
+    assert set(left.sum(1)) == set(range(1, 14)) and (np.diff(left.astype(int), axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("begun", [0.0, 1.0])
+def test_words_are_masked_as_a_whole(canvases, begun):
+    ids, _ = canvases
+    masked = np.asarray(drawn_masks(jax.random.key(0), ids, 0.0, begun, 1.0)[0])[:, 3:16]
+    words = np.split(masked, [2, 6, 10], axis=1)  # each with the space behind it, the last with the end
+    assert all((word == word[:, :1]).all() for word in words)
+    assert len({tuple(row) for row in masked}) >= 4
 
 
 @pytest.mark.parametrize("left", [False, True])

@@ -1,5 +1,6 @@
 """Captioning: what the decoder writes about a picture, and how many bits it needs for what others wrote."""
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ from jaxtyping import Array
 
 from xmjax import vocab
 from xmjax.data.arrays import prompted
+from xmjax.data.source import Caption, Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.fill import derangement
 from xmjax.evaluation.items import commonest, references
@@ -30,7 +32,7 @@ class CaptionEvaluator(Evaluator):
         self.captions = [r.captions[i % len(r.captions)] for i, r in enumerate(self.records)]
         self.references = [references(c, r) for c, r in zip(self.captions, self.records, strict=True)]
         self.image = self.pictures(self.records)
-        self.donor = derangement(len(self.records), self._share)
+        self.donor = others_picture(self.captions, self.references, self.records)
         self.sequence = np.stack([prompted(c, room, length) for c in self.captions])
         after = np.cumsum(self.sequence == vocab.SEP, 1) - (self.sequence == vocab.SEP)
         self.prompt = np.where(after, vocab.PAD, self.sequence)[:, : room + 2].astype(np.uint16)
@@ -63,10 +65,6 @@ class CaptionEvaluator(Evaluator):
         }  # fmt: skip
         return Report(scores, examples)
 
-    def _share(self, i: int, j: int) -> bool:
-        """Whether record j has a caption that record i has, in the language and style of i's."""
-        return i == j or bool(self.references[i] & references(self.captions[i], self.records[j]))
-
     def _bits(self, params: Any, image: np.ndarray) -> float:
         """Bits that the captions take, told after their prompts, over their bytes (ends counted)."""
         nats, count = self.measure(params, image, self.sequence)
@@ -78,6 +76,23 @@ class CaptionEvaluator(Evaluator):
         _, counts = np.unique(self.sequence[(after > 0) & (self.sequence != vocab.PAD)], return_counts=True)
         share = counts / counts.sum()
         return float(-(share * np.log2(share)).sum())
+
+
+def others_picture(
+    captions: Sequence[Caption], known: Sequence[Collection[str]], records: Sequence[Record]
+) -> np.ndarray:
+    """For every record the index of another that has none of its captions in that language and style, where there is.
+
+    Args:
+      captions: one of each record.
+      known: all that the record has in its language and style.
+      records: whose they are.
+    """
+
+    def share(i: int, j: int) -> bool:
+        return i == j or not references(captions[i], records[j]).isdisjoint(known[i])
+
+    return derangement(len(records), share)
 
 
 def picture_memory(model: Any, image: Array) -> tuple[Array, Array]:

@@ -12,6 +12,7 @@ from xmjax import vocab
 from xmjax.data.arrays import canvas
 from xmjax.data.regions import boxes_array
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
+from xmjax.evaluation.caption import others_picture
 from xmjax.evaluation.items import commonest, references
 from xmjax.evaluation.match import encoded_image
 from xmjax.objectives.mask_predict import caption_places, hidden, unmasked
@@ -24,8 +25,8 @@ ROUNDS = 60
 class MaskPredictEvaluator(Evaluator):
     """Captions that are equal to one of the record's own, written in rounds from an unknown text.
 
-    What is certain is kept first in "exact", what comes first in "from_the_left". A model that was not trained to do so
-    is not scored.
+    What is certain is kept first in "exact", what comes first in "from_the_left"; "shuffled_image" is "exact" with the
+    picture of another record. A model that was not trained to do so is not scored.
     """
 
     def __init__(self, config, mesh, records):
@@ -36,24 +37,31 @@ class MaskPredictEvaluator(Evaluator):
             return
         self.captions = [r.captions[i % len(r.captions)] for i, r in enumerate(self.records)]
         self.references = [references(c, r) for c, r in zip(self.captions, self.records, strict=True)]
-        self.arrays = (
+        seen = (
             self.pictures(self.records),
             np.stack([boxes_array(r.regions, max(1, count)) for r in self.records]),
-            np.stack([canvas(c, config.model.text.max_bytes) for c in self.captions]),
         )
-        self.write = {
-            name: self.compiled(partial(written, rounds=ROUNDS, from_the_left=left))
-            for name, left in (("exact", False), ("from_the_left", True))
+        self.canvases = np.stack([canvas(c, config.model.text.max_bytes) for c in self.captions])
+        donor = others_picture(self.captions, self.references, self.records)
+        exact, from_the_left = (
+            self.compiled(partial(written, rounds=ROUNDS, from_the_left=left)) for left in (False, True)
+        )
+        self.ways = {
+            "exact": (exact, seen),
+            "from_the_left": (from_the_left, seen),
+            "shuffled_image": (exact, tuple(array[donor] for array in seen)),
         }
 
     def __call__(self, params):
         if not self.records:
             return Report({"mask_predict/n": 0})
         scores, examples = {}, {r.id: {} for r in self.records}
-        for name, write in self.write.items():
-            texts = [vocab.decode(ids) for ids in write(params, *self.arrays)]
+        for name, (write, pictures) in self.ways.items():
+            texts = [vocab.decode(ids) for ids in write(params, *pictures, self.canvases)]
             right = [text in known for text, known in zip(texts, self.references, strict=True)]
             scores[f"mask_predict/{name}"] = float(np.mean(right))
+            if name == "shuffled_image":
+                continue
             for record, text in zip(self.records, texts, strict=True):
                 # Bytes that are guessed one by one may be of no character, which no file of texts can hold.
                 whole = text.encode("utf-8", "replace").decode()

@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Integer
+from einops import rearrange, repeat
+from jaxtyping import Array, Bool, Int, Integer
 
 from xmjax import vocab
 from xmjax.data.arrays import canvas, draw
@@ -24,11 +25,15 @@ class Options(base.Options):
       unknown: share of captions no byte of which is known.
       begun: share of which the beginning is known, up to a place that is drawn evenly; of the others any bytes are, a
         share of them that is drawn evenly from 0 to 1.
+      words: share of which whole words are known or not; of the others single bytes.
+      canvases: texts of a record that are masked, each of one of the captions that were drawn for it.
       modality: what the caption is of.
     """
 
     unknown: float = 0.3
     begun: float = 0.0
+    words: float = 0.0
+    canvases: int = 1
     modality: str = "image"
 
 
@@ -53,8 +58,8 @@ class MaskPredict(base.Objective):
             raise UserError("config.objectives.mask_predict: the shares unknown and begun are more than 1 together")
 
     def features(self, example: Any) -> dict[str, np.ndarray]:
-        (caption,) = draw(example.captions, 1, example.rng)  # any, for captions come in the order of their languages
-        return {"canvas": canvas(caption, self.config.model.text.max_bytes)}
+        captions = draw(example.captions, self.options.canvases, example.rng)
+        return {"canvas": np.array([canvas(caption, self.config.model.text.max_bytes) for caption in captions])}
 
     def flops(self, share):
         o, model = self.options, self.config.model
@@ -62,14 +67,18 @@ class MaskPredict(base.Objective):
         head = 2 * model.text.max_bytes * model.width * vocab.SIZE
         return {
             f"encode/{o.modality}": flops.encode(model, o.modality),
-            "canvas": flops.encode(model, "text"),
-            "mask_predict": flops.fuse(model, {o.modality: other, "text": text}) + head,
+            "canvas": o.canvases * flops.encode(model, "text"),
+            "mask_predict": o.canvases * (flops.fuse(model, {o.modality: other, "text": text}) + head),
         }
 
     def loss(self, passes, rng):
-        o, model, ids = self.options, passes.model, passes.batch["canvas"].astype(jnp.int32)
-        masked, wholly = drawn_masks(rng, caption_places(ids), o.unknown, o.begun)
-        logits = unmasked(model, o.modality, passes.fused_with_text(o.modality), passes.text(hidden(ids, masked)))
+        o, model = self.options, passes.model
+        ids = rearrange(passes.batch["canvas"].astype(jnp.int32), "b n l -> (b n) l")
+        masked, wholly = drawn_masks(rng, ids, o.unknown, o.begun, o.words)
+        other = jax.tree.map(
+            lambda x: repeat(x, "b ... -> (b n) ...", n=o.canvases), passes.fused_with_text(o.modality)
+        )
+        logits = unmasked(model, o.modality, other, passes.text(hidden(ids, masked)))
         nats = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, ids[..., None], -1)[..., 0]
         count = jnp.sum(masked, -1)
         nats = jnp.sum(jnp.where(masked, nats, 0), -1)
@@ -80,16 +89,26 @@ class MaskPredict(base.Objective):
 
 
 def drawn_masks(
-    rng: Array, written: Bool[Array, "B L"], unknown: float, begun: float
+    rng: Array, ids: Integer[Array, "B L"], unknown: float, begun: float, words: float = 0.0
 ) -> tuple[Bool[Array, "B L"], Bool[Array, " B"]]:
-    """Which bytes of captions are masked, and which captions wholly; see `Options`."""
-    kind, rate, drawn = (jax.random.fold_in(rng, i) for i in range(3))
-    kinds, rates = jax.random.uniform(kind, (len(written), 1)), jax.random.uniform(rate, (len(written), 1))
+    """Which bytes of the captions of canvases are masked, and which captions wholly; see `Options`."""
+    written = caption_places(ids)
+    kind, rate, drawn, unit = (jax.random.fold_in(rng, i) for i in range(4))
+    kinds, rates = jax.random.uniform(kind, (len(ids), 1)), jax.random.uniform(rate, (len(ids), 1))
     behind = jnp.cumsum(written[:, ::-1], -1)[:, ::-1] - 1  # bytes of the caption that come after
     share = behind / jnp.maximum(1, jnp.sum(written, -1, keepdims=True))
-    order = jnp.where(kinds > 1 - begun, share, jax.random.uniform(drawn, written.shape))
+    order = jnp.where(kinds > 1 - begun, share, jax.random.uniform(drawn, ids.shape))
+    by_word = jax.random.uniform(unit, (len(ids), 1)) < words
+    order = jnp.where(by_word, jnp.take_along_axis(order, word_starts(ids), -1), order)
     wholly = kinds < unknown
     return written & ((order < rates) | wholly), wholly[:, 0]
+
+
+def word_starts(ids: Integer[Array, "B L"]) -> Int[Array, "B L"]:
+    """For every place the one where its word begins: behind a space, which belongs to the word before, or a prompt."""
+    before = jnp.pad(ids, ((0, 0), (1, 0)))[:, :-1]
+    starts = (before == ord(" ")) | (before == vocab.SEP)
+    return jax.lax.cummax(jnp.where(starts, jnp.arange(ids.shape[1]), 0), axis=1)
 
 
 def caption_places(ids: Integer[Array, "B L"]) -> Bool[Array, "B L"]:
