@@ -17,9 +17,11 @@ from xmjax.data.playroom import Playroom, language, world
 from xmjax.data.regions import boxes_array, label_ids, masked_group
 from xmjax.data.source import Caption, Record, Region, Word
 from xmjax.errors import UserError
-from xmjax.evaluation import mask_predict
+from xmjax.evaluation import labels, mask_predict
+from xmjax.evaluation.items import query
 from xmjax.evaluation.labels import MaskedObject, expected, knowable, masked_objects
 from xmjax.evaluation.match import encoded, matched, pair_scores, reranked
+from xmjax.evaluation.retrieval import both_ways
 from xmjax.model_api import Model
 from xmjax.models.passes import Passes
 from xmjax.models.regions import GREY, erased
@@ -277,6 +279,18 @@ def test_captions_of_every_language_are_read(config, make_config):
         assert 5 < sum(korean) < 25, name
     rows = jnp.arange(12).reshape(6, 2)
     np.testing.assert_array_equal(one_of(rows, jnp.array([1, 0, 1])), rows[jnp.array([1, 2, 5])])
+
+
+def test_names_and_colours_tell_most_pictures_apart():
+    records = Playroom("val").read(range(60))
+    asked = [query(record, i) for i, record in enumerate(records)]
+    found = labels.named(asked, records)
+    assert (found.diagonal() > 0).all()
+    for i, j in zip(*np.nonzero(found), strict=True):
+        toys = {(playroom.NAMES[asked[i].language][toy.kind], toy.color) for toy in records[j].truth.toys}
+        assert {(phrase.word, phrase.color) for phrase in asked[i].meaning.phrases} <= toys
+    scores = both_ways([found], "objects")
+    assert 0.85 < scores["objects/text_to_image/R@1"] <= 1.0 and scores["objects/image_to_text/R@1"] > 0.9
 
 
 @pytest.fixture(scope="module")

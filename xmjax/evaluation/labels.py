@@ -77,6 +77,16 @@ def told(caption: Caption, record: Record, regions: Sequence[Region]) -> list[in
     return found
 
 
+def named(captions: Sequence[Caption], records: Sequence[Record]) -> np.ndarray:
+    """How many objects captions of playrooms name [captions, records], 0 where a record has not all of them."""
+    found = np.zeros((len(captions), len(records)))
+    for i, caption in enumerate(captions):
+        assert isinstance(caption, playroom.PlayCaption)
+        for j, record in enumerate(records):
+            found[i, j] = len(caption.meaning.phrases) * playroom.has_named(caption, record.truth)
+    return found
+
+
 def toys(record: Record, regions: Sequence[Region]) -> list[int]:
     """The toy that each of a playroom's regions is around."""
     size = record.truth.image_size
@@ -165,8 +175,9 @@ class LabelsEvaluator(Evaluator):
         shown = self.records[: pools * pool]
         boxes = np.stack([boxes_array(r.regions, count) for r in shown])
         labels = np.stack([label_ids(r.regions, b[:, 2] > 0, longest) for r, b in zip(shown, boxes, strict=True)])
-        texts = np.stack([text_ids(query(r, i).text, length) for i, r in enumerate(shown)])
-        self.gallery, self.queries = (boxes, labels), texts
+        asked = [query(r, i) for i, r in enumerate(shown)]
+        self.gallery, self.queries = (boxes, labels), np.stack([text_ids(c.text, length) for c in asked])
+        self.named = [] if self.known is None else [named(asked[pool], shown[pool]) for pool in self.pools]
         self.score = batched(config, self.mesh, expected, PAIRS * config.evaluation.batch_size)
         self.guess = self.compiled(lambda model, *gallery: expected(model, gallery, None))
 
@@ -194,6 +205,7 @@ class LabelsEvaluator(Evaluator):
             unasked[pool] - pair_scores(self.score, params, self.gallery, self.queries, pool) for pool in self.pools
         ]
         scores |= both_ways(found, "objects") | both_ways([np.zeros_like(m) for m in found], "objects", "/random")
+        scores |= both_ways(self.named, "objects", "/oracle") if self.named else {}
         return Report(scores | {f"objects/{way}/n": sum(map(len, found)) for way in WAYS})
 
     def _words(self, params: Any) -> Scores:

@@ -17,7 +17,7 @@ from xmjax.data.playroom.questions import KINDS_OF_QUESTIONS, questions
 from xmjax.data.playroom.render import render
 from xmjax.data.playroom.signals import SIGNALS
 from xmjax.data.playroom.source import Playroom
-from xmjax.data.playroom.truth import candidates, describes, fills, meant, one_label, readings
+from xmjax.data.playroom.truth import candidates, describes, fills, has_named, meant, one_label, readings
 from xmjax.data.playroom.world import (
     COLORS,
     HELDOUT,
@@ -61,6 +61,7 @@ __all__ = [
     "compose",
     "describes",
     "fills",
+    "has_named",
     "label",
     "margin",
     "meant",

@@ -118,6 +118,12 @@ def readings(caption: PlayCaption, scene: Scene, hidden: Collection[int]) -> lis
     ]
 
 
+def has_named(caption: PlayCaption, scene: Scene) -> bool:
+    """Whether a scene has the toys that a caption names, by name and colour, wherever they are and however big."""
+    phrases = tuple(dataclasses.replace(phrase, size=None) for phrase in caption.meaning.phrases)
+    return _true(dataclasses.replace(caption.meaning, phrases=phrases, relation=None), caption.language, scene)
+
+
 def one_label(caption: PlayCaption, index: int, language: str = "en") -> bool:
     """Whether a word for a kind, with the colour said of it, leaves one label (`language.label`) only."""
     assert caption.words is not None
