@@ -1,18 +1,25 @@
 """The base run with tokens of 4 px, each of which sees two tokens far: what runs that find objects begin with.
 
-    python launch/pretrain.py --config=configs/fine.py          one CPU core, a quarter of an hour
+    python launch/pretrain.py --config=configs/fine.py          one CPU core, seventeen minutes
     python launch/pretrain.py --config=configs/fine.py:smoke    two CPU cores, under a minute, learns nothing
 
-It takes the base run's time, since one layer over the picture stands in the place of two. Tokens that see all of the
-picture need not lie on a thing for words to find it there (docs/log.md). Other sizes see as the base config's do.
+One layer over the picture stands in the place of two, for the sake of time. Tokens that see all of the picture need not
+lie on a thing for words to find it there. How two things stand to each other takes more heads and a second layer of the
+decoder to be told (docs/log.md). Other sizes are the base config's.
 """
 
 from ml_collections import ConfigDict
 
 from configs import base
 
-SEES = {"model.image.patch": 4, "model.image.unimodal_layers": 1, "model.image.reach": 2}
-"""What the picture's tokens are, field by field."""
+MODEL = {
+    "model.image.patch": 4,
+    "model.image.unimodal_layers": 1,
+    "model.image.reach": 2,
+    "model.heads": 4,
+    "model.decoder_layers": 2,
+}
+"""What of the model differs from the base run's, field by field."""
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -25,5 +32,5 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def see_objects(config: ConfigDict) -> None:
-    """Sets the picture's tokens as runs that begin with this one need them."""
-    config.update_from_flattened_dict(SEES)
+    """Sets the model as runs that begin with this one need it."""
+    config.update_from_flattened_dict(MODEL)

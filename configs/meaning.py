@@ -1,7 +1,7 @@
 """Meaning from pictures: association, senses of ambiguous words, captions and answers in one checkpoint.
 
-    python launch/pretrain.py --config=configs/fine.py
-    python launch/pretrain.py --config=configs/meaning.py --config.begin_from=runs/fine    one CPU core, 25 minutes
+    python launch/pretrain.py --config=configs/fine.py                             one CPU core, seventeen minutes
+    python launch/pretrain.py --config=configs/meaning.py --config.begin_from=runs/fine    one CPU core, half an hour
     python launch/pretrain.py --config=configs/meaning.py:smoke                    under a minute, learns nothing
 
 What it adds to the base run: `fill` and `sense` read the picture through the association alone, and `answer` asks about
@@ -35,7 +35,9 @@ def get_config(arg: str = "") -> ConfigDict:
     further = ("sense", "dictionary", "answer", "pointing", "entities", "reduction", "relations")
     config.evaluation.names = (*config.evaluation.names, *further)
     if tiny:
-        config.steps, config.evaluation.beams = 1500, 4
+        config.steps, config.evaluation.beams = 2000, 4
+        # Words point at what is seen by the very tokens they find: the nearer it is, the better (docs/log.md).
+        config.model.image.reach = 1
         # The run that it begins with has seen single toys.
         config.data.first_grade, config.data.first_share = "", 0.0
         # Of a definition's sixty bytes one or two tell senses apart. Four times as much costs the rest (docs/log.md).

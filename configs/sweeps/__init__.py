@@ -1,6 +1,6 @@
 """Comparisons as configs, and what several of them share: settings that lead between easy and hard in few minutes."""
 
-from configs.fine import SEES
+from configs.fine import MODEL
 
 SINGLE = {"data.grade": "single", "data.first_grade": "", "data.first_share": 0.0}
 """One toy a picture, from the first step to the last."""
@@ -11,7 +11,7 @@ SMALL = {"model.width": 64, "batch_size": 32}
 BEGUN = {**SMALL, "begin_from": "runs/base", "data.first_grade": "", "data.first_share": 0.0, "steps": 400}
 """Whole scenes, and a finished base run to begin with: two minutes then lead between easy and hard (docs/log.md)."""
 
-FINE = {**BEGUN, **SEES, "begin_from": "runs/fine"}
+FINE = {**BEGUN, **MODEL, "begin_from": "runs/fine"}
 """The same, begun with configs/fine.py."""
 
 SUBSETS = tuple(
