@@ -1,7 +1,7 @@
-"""Reducing a picture of 64 tokens to 16: every method, trained and tested, against all tokens and the controls.
+"""Reducing a picture of 64 tokens to 16: every method, trained and tested, against all tokens, and other budgets.
 
     python launch/pretrain.py --config=configs/fine.py
-    python launch/sweep.py --config=configs/sweeps/reduction.py     two CPU cores, within an hour by estimate (21 runs)
+    python launch/sweep.py --config=configs/sweeps/reduction.py     one CPU core, within an hour by estimate
 
 Not run to its end yet; the table will be docs/results/reduction.md; its seconds tell what a budget of tokens saves.
 """
@@ -13,15 +13,26 @@ from xmjax.models.objects import METHODS
 
 
 def get_config() -> ConfigDict:
-    """All tokens, and a quarter of them by each method."""
-    methods = {method: FINE | {"model.image.reduce": method, "model.image.keep": 16} for method in METHODS}
+    """All tokens, a quarter of them by each method, and a half and an eighth by relation."""
+    kept = {method: (method, 16) for method in METHODS}
+    kept |= {f"relation, {keep}": ("relation", keep) for keep in (32, 8)}
+    arms = {
+        name: FINE | {"steps": 250, "model.image.reduce": method, "model.image.keep": keep}
+        for name, (method, keep) in ({"all 64": ("", 16)} | kept).items()
+    }
     return ConfigDict(
         {
             "name": "reduction",
             "base": "configs/fill.py",
-            "arms": {"all 64": FINE} | methods,
+            "arms": arms,
             "seeds": (0, 1, 2),
-            "metrics": ("playroom/fill/image", "playroom/fill/no_image", "playroom/pointing/model"),
+            "metrics": (
+                "playroom/fill/image",
+                "playroom/fill/by_class/kind",
+                "playroom/fill/by_class/place",
+                "playroom/fill/no_image",
+                "playroom/pointing/model",
+            ),
             "control": "all 64",
             "budget_seconds": 180.0,
         },
