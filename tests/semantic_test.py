@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xmjax import predict, vocab
+from xmjax import predict, sharding, vocab
 from xmjax.config import RegionsConfig
 from xmjax.data import playroom
 from xmjax.data.arrays import by_character, text_ids
@@ -17,12 +17,14 @@ from xmjax.data.playroom import Playroom, language, world
 from xmjax.data.regions import boxes_array, label_ids, masked_group
 from xmjax.data.source import Caption, Record, Region, Word
 from xmjax.errors import UserError
-from xmjax.evaluation import labels, mask_predict
+from xmjax.evaluation import EVALUATORS, labels, mask_predict
 from xmjax.evaluation.items import query
 from xmjax.evaluation.labels import MaskedObject, expected, knowable, masked_objects
 from xmjax.evaluation.match import encoded, matched, pair_scores, reranked
 from xmjax.evaluation.retrieval import both_ways
 from xmjax.model_api import Model
+from xmjax.models.embedders import seen
+from xmjax.models.objects import group, pooled
 from xmjax.models.passes import Passes
 from xmjax.models.regions import GREY, erased
 from xmjax.objectives import make, match, options, total_loss
@@ -459,6 +461,36 @@ def test_pairs_are_scored_text_by_picture():
 
 def test_regions_config_is_off_by_default():
     assert RegionsConfig().count == 0
+
+
+def test_objects_may_be_discovered_in_the_place_of_given_boxes(make_config, batch_at):
+    """They are groups of the tokens, with the boxes that these see, and pictures need none."""
+    found = make_config({
+        "model.regions.count": 3, "model.regions.discovered": True, "model.matching": True,
+        "objectives": {"match": options("match")},
+    })  # fmt: skip
+    batch = jax.tree.map(jnp.asarray, batch_at(found)["image_text"])
+    assert "boxes" not in batch
+    bound = make_model(found).bind({"params": jax.jit(lambda: init(found))().params})
+    tokens = bound.encode("image", batch["image"])
+    objects = bound.grounded(tokens, None)
+    groups = pooled(tokens, group(tokens, "relation", 3))
+    assert objects.vectors.shape[1] == 3 and objects.valid.all()
+    np.testing.assert_allclose(objects.spans, seen(groups.tokens.spans, found.model.image))
+    given = dataclasses.replace(found.model.regions, discovered=False)
+    boxed = make_model(dataclasses.replace(found, model=dataclasses.replace(found.model, regions=given)))
+    by_box = boxed.bind(bound.variables).grounded(tokens, objects.spans)
+    assert by_box.vectors.shape == objects.vectors.shape
+    loss, _ = make(found)["match"].loss(Passes(bound, batch), jax.random.key(0))
+    assert np.isfinite(float(loss))
+    bare = [dataclasses.replace(record, regions=()) for record in Playroom("val").read(range(4))]
+    assert len(EVALUATORS["match"](found, sharding.make_mesh(found.mesh), bare).records) == 4
+    with pytest.raises(UserError, match="labels are of given boxes"):
+        make(make_config({
+            "model.regions.count": 3, "model.regions.discovered": True, "objectives": {"regions": options("regions")},
+        }))  # fmt: skip
+    with pytest.raises(UserError, match="such as 8"):
+        make_config({"model.regions.discovered": True})
 
 
 def test_one_object_or_character_may_be_masked_alone(config, make_config):

@@ -206,11 +206,18 @@ class RegionsConfig:
       count: most objects of a picture, of more the largest; 0 is a model without them.
       order: whether each is told its place in the order they come in; without, they are a set.
       coordinates: whether each is told its box.
+      discovered: whether objects are groups of the picture's tokens, merged by relation, in the place of given boxes.
     """
 
     count: int = 0
     order: bool = True
     coordinates: bool = True
+    discovered: bool = False
+
+    @property
+    def given(self) -> int:
+        """Most boxes that come with a picture; 0 where none are read."""
+        return 0 if self.discovered else self.count
 
 
 @dataclasses.dataclass(frozen=True)

@@ -269,7 +269,7 @@ class Model:
         """
         self._trained("match")
         texts, pictures, single = _paired(text, image)
-        most, given = self.config.model.regions.count, [Region(_box(box), "") for box in boxes or ()]
+        most, given = self.config.model.regions.given, [Region(_box(box), "") for box in boxes or ()]
         if most and not 1 <= len(given) <= most:
             raise UserError(f"this run matches texts with objects: give the boxes of 1 to {most} of the picture's")
         if given and not most:

@@ -129,6 +129,12 @@ def _model(model: ModelConfig) -> None:
         check(told, "model.library.path", model.library.path, remedy)
         remedy = "objects are looked up by their pixels; choose another model.image.embedder than file"
         check(model.image.embedder != "file", "model.library.path", model.library.path, remedy)
+    if model.regions.discovered:
+        most = (model.image.size // model.image.patch) ** 2
+        remedy = f"finds model.regions.count objects among the {most} tokens of a picture: set it, such as 8"
+        check(1 <= model.regions.count <= most, "model.regions.discovered", True, remedy)
+        remedy = "only tokens of pixels have places"
+        check(model.image.embedder == "pixels", "model.regions.discovered", True, remedy)
     for name, others in model.others.items():
         _check_other(name, others, model)
     audio = [("audio", model.audio)] if model.audio.embedder else []

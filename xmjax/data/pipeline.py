@@ -148,7 +148,7 @@ class Stream:
             arrays["image"] = image_bytes(record, self.config.model.image)
         if record.audio is not None:
             arrays["audio"] = audio_bytes(record)
-        if count := self.config.model.regions.count:
+        if count := self.config.model.regions.given:
             arrays["boxes"] = boxes_array(record.regions, count)
         captions = draw(record.captions, self.options.captions, rng)
         if captions:

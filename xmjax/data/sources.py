@@ -97,7 +97,7 @@ def _stamps(config: Config, options: DataConfig, split: str) -> Source:
     return open_stamps(
         options.root or INSTALLED,
         languages=options.languages,
-        whole=config.model.regions.count > 0,
+        whole=config.model.regions.given > 0,
         **_split_options(options, split),
         **_image_options(config, options),
     )

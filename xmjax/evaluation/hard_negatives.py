@@ -72,7 +72,7 @@ class HardNegativesEvaluator(Evaluator):
         self.rows = [item for items in self.items.values() for item in items]
         if not self.rows:
             return
-        records, count = [record for record, _ in self.rows], config.model.regions.count
+        records, count = [record for record, _ in self.rows], config.model.regions.given
         self.image = self.pictures(records)
         self.boxes = np.stack([boxes_array(r.regions, max(1, count)) for r in records])
         self.donor = derangement(len(records), lambda i, j: records[i].id == records[j].id)

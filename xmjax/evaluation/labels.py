@@ -127,7 +127,7 @@ class LabelsEvaluator(Evaluator):
 
     def __init__(self, config, mesh, records):
         super().__init__(config, mesh, records)
-        count, length = config.model.regions.count, config.model.text.max_bytes
+        count, length = config.model.regions.given, config.model.text.max_bytes
         self.records = [r for r in self.records if r.captions and r.regions and count]
         self.items = masked_objects(self.records, count)
         if not self.items:

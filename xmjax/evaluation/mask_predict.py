@@ -30,7 +30,7 @@ class MaskPredictEvaluator(Evaluator):
     """
 
     def __init__(self, config, mesh, records):
-        count = config.model.regions.count
+        count = config.model.regions.given
         super().__init__(config, mesh, [r for r in records if r.captions and (r.regions or not count)])
         if not self.records or not config.model.unmasking:
             self.records = []

@@ -28,7 +28,7 @@ class MatchEvaluator(RetrievalEvaluator):
 
     def __init__(self, config, mesh, records):
         self.able = config.model.matching
-        count = config.model.regions.count
+        count = config.model.regions.given
         super().__init__(config, mesh, [r for r in records if r.captions and (r.regions or not count)])
         if not self.pools or not self.able:
             return
@@ -68,7 +68,7 @@ def encoded(model: Any, image: Array, boxes: Array, text: Array) -> tuple[tuple[
 
 
 def encoded_image(model: Any, image: Array, boxes: Array) -> Tokens:
-    """What is fused of pictures: objects in their boxes, of a model with regions."""
+    """What is fused of pictures: objects, in these boxes or discovered, of a model with regions."""
     tokens = model.encode("image", image)
     return model.grounded(tokens, boxes, image=image) if model.config.regions.count else model.reduced("image", tokens)
 

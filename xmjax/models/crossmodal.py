@@ -18,7 +18,7 @@ from xmjax.models.embedders import Tokens, seen
 from xmjax.models.fusion import fusion
 from xmjax.models.layers import linear, rms_norm, sincos, unit
 from xmjax.models.library import Library
-from xmjax.models.objects import Objects, Reduce, inside, pooled
+from xmjax.models.objects import Objects, Reduce, group, inside, pooled
 from xmjax.models.regions import Regions
 from xmjax.models.signals import embedder
 from xmjax.models.stack import READING, Cache, Stack
@@ -112,7 +112,7 @@ class Crossmodal(nn.Module):
     def grounded(
         self,
         tokens: Tokens,
-        boxes: Float[Array, "B K 4"],
+        boxes: Float[Array, "B K 4"] | None,
         masked: Bool[Array, "B K"] | None = None,
         image: UInt8[Array, "B Y X 3"] | None = None,
         records: Int[Array, " B"] | None = None,
@@ -121,14 +121,20 @@ class Crossmodal(nn.Module):
 
         Args:
           tokens: what `encode` returned, of a picture without what is masked in it (`models.regions.erased`).
-          boxes: of the objects, (y0, x0, y1, x1) as fractions of the side; those without area are none.
+          boxes: of the objects, (y0, x0, y1, x1) as fractions of the side; those without area are none. Not read by a
+            model that discovers its objects.
           masked: objects that are replaced by a learned mask.
           image: what the tokens are of, for a library to find the objects in it; None tells objects nothing of it.
           records: as `encode`.
         """
         if self.regions is None:
             raise UserError("this model has no regions; train it with config.model.regions.count")
-        objects = self.regions(tokens, boxes, masked)
+        if self.config.regions.discovered:
+            groups = group(tokens, "relation", self.config.regions.count)
+            boxes = seen(pooled(tokens, groups).tokens.spans, self.config.image)
+        else:
+            groups = inside(seen(tokens.spans, self.config.image), boxes)
+        objects = self.regions(tokens, groups, boxes, masked)
         if image is None or self.library is None or not self.config.library.objects:
             return objects
         ids, found = self.library.standard_texts(image, boxes, masked, records)

@@ -62,8 +62,8 @@ class Passes:
         return self.model.encode("text", ids, repeat(records, "b -> (b n)", n=len(ids) // len(records)))
 
     def grounded(self, tokens: Tokens, image: Array, masked: Bool[Array, "B K"] | None = None) -> Tokens:
-        """The objects in the batch's boxes, of a picture that may lack some; see `Crossmodal.grounded`."""
-        return self.model.grounded(tokens, self.batch["boxes"], masked, image, self.batch["id"])
+        """The objects of a picture, in the batch's boxes or discovered; see `Crossmodal.grounded`."""
+        return self.model.grounded(tokens, self.batch.get("boxes"), masked, image, self.batch["id"])
 
     def alone(self, modality: str) -> Tokens:
         """Tokens that stand for the modality by itself."""
@@ -82,8 +82,8 @@ class Passes:
         return self._once(("reduced", modality), lambda: self.model.reduced(modality, self.encoded(modality)))
 
     def fused_with_text(self, modality: str) -> Tokens:
-        """What of the modality a match is read off: the objects in boxes where the batch has them, else `reduced`."""
-        if modality == "image" and "boxes" in self.batch:
+        """What of the modality a match is read off: the objects of a model with regions, else `reduced`."""
+        if modality == "image" and self.model.config.regions.count:
             return self.grounded(self.encoded(modality), self.batch[modality])
         return self.reduced(modality)
 

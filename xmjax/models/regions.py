@@ -7,9 +7,9 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, UInt8
 
 from xmjax.config import ModelConfig
-from xmjax.models.embedders import Tokens, seen
+from xmjax.models.embedders import Tokens
 from xmjax.models.layers import linear
-from xmjax.models.objects import inside, pooled
+from xmjax.models.objects import pooled
 
 GREY = 127
 """Byte that stands where a picture is erased."""
@@ -26,16 +26,20 @@ class Regions(nn.Module):
 
     @nn.compact
     def __call__(
-        self, tokens: Tokens, boxes: Float[Array, "B K 4"], masked: Bool[Array, "B K"] | None = None
+        self,
+        tokens: Tokens,
+        groups: Float[Array, "B K M"],
+        boxes: Float[Array, "B K 4"],
+        masked: Bool[Array, "B K"] | None = None,
     ) -> Tokens:
-        """Objects of a picture; see `Crossmodal.grounded`.
+        """Objects of a picture, from its tokens' shares in them and their boxes; see `Crossmodal.grounded`.
 
         Of a picture all of whose objects are masked nothing is known, and so their boxes are hidden too: else a size
         would tell what has that size, and a text that says otherwise would be read past.
         """
         c, options = self.config, self.config.regions
         normal = nn.initializers.normal
-        content = pooled(tokens, inside(seen(tokens.spans, c.image), boxes)).tokens.vectors
+        content = pooled(tokens, groups).tokens.vectors
         mask = self.param("mask", normal(1.0), (c.width,))
         if masked is not None:
             content = jnp.where(masked[..., None], mask.astype(content.dtype), content)

@@ -71,8 +71,11 @@ class Regions(base.Objective):
                 "config.objectives.regions writes a label from an object that has seen text and neighbours: choose "
                 "another config.model.fusion than 'cross', and fusion_layers of at least 1"
             )
-        if not config.model.regions.count:
-            raise UserError("config.objectives.regions needs config.model.regions.count, such as 4")
+        if not config.model.regions.given:
+            raise UserError(
+                "config.objectives.regions needs config.model.regions.count, such as 4, and regions.discovered=False: "
+                "labels are of given boxes"
+            )
         if options.unit not in ("word", "character"):
             raise UserError(f"config.objectives.regions.unit={options.unit!r}: choose word or character")
         if options.words + options.both > 1:
