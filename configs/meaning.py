@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from configs.base import parse, run_name, start, weigh
 from configs.fine import see_objects
+from xmjax.data.playroom.language import ALL_STYLES
 from xmjax.objectives import options
 
 
@@ -32,6 +33,8 @@ def get_config(arg: str = "") -> ConfigDict:
     with config.unlocked():
         config.objectives.sense = options("sense", association="learned", every=4)
         config.objectives.answer = options("answer")
+    # Without a colour nothing but the picture, and no other toy in it, tells which thing an ambiguous word speaks of.
+    config.data.styles = ALL_STYLES
     further = ("sense", "dictionary", "answer", "pointing", "entities", "reduction", "relations")
     config.evaluation.names = (*config.evaluation.names, *further)
     if tiny:

@@ -21,10 +21,11 @@ from xmjax.evaluation.answer import AnswerEvaluator, most_frequent, oracle
 from xmjax.evaluation.dictionary import DictionaryEvaluator
 from xmjax.evaluation.entities import EntitiesEvaluator, f1
 from xmjax.evaluation.objects import ReductionEvaluator, RelationsEvaluator, auroc, between, toy_pairs
-from xmjax.evaluation.pointing import PointingEvaluator, pointing_items
+from xmjax.evaluation.pointing import PointingEvaluator, middle, pointing_items
 from xmjax.evaluation.sense import SenseEvaluator, play_items
 from xmjax.lexicon import Vectors, ask, join, kind_of, masked_gloss, open_dictionary, with_wrong
 from xmjax.model_api import Associated, Model
+from xmjax.models.embedders import squares
 from xmjax.models.passes import Passes
 from xmjax.objectives import make, options
 from xmjax.pictures import draw_association, heated, nearest
@@ -252,12 +253,22 @@ def test_answers_and_descriptions_are_scored_apart(evaluators):
     assert 0 < scores["answer/model/most_frequent"] < 0.6
 
 
+def test_an_object_is_pointed_at_in_its_middle():
+    side = 4
+    boxes = squares(2, side)
+    share = np.zeros((2, side * side), np.float32)
+    share[0, [0, 1, 2, 4, 5, 6, 8, 9, 10]] = 1 / 9  # a block of three by three, whose first unit is its corner
+    share[1] = 0.01
+    share[1, 15] = 0.85  # soft: what hardly belongs to it does not count
+    assert middle(share, boxes).tolist() == [5, 15]
+
+
 def test_pointing_counts_points_in_the_box(evaluators):
     evaluator = evaluators[PointingEvaluator]
     boxes = np.array([item.box for item in evaluator.items])
     units = np.stack([boxes, boxes * 0], 1)  # the toy's own box, and a unit in the corner
     for weights, expected in (([0.6, 0.4], 1.0), ([0.4, 0.6], 0.0)):
-        found = np.tile(weights, (len(boxes), 1)), np.ones(len(boxes)), units
+        found = np.tile(weights, (len(boxes), 1)), np.ones(len(boxes)), units, np.full(len(boxes), np.argmax(weights))
         evaluator.run = lambda params, image, masked, found=found: found
         scores = evaluator(None).scores
         assert scores["pointing/model"] == expected and scores["pointing/model/oracle"] == 1
@@ -359,7 +370,7 @@ def test_every_word_is_associated(model, tmp_path):
 def test_what_is_bright_is_where_the_weight_lies():
     image = np.full((8, 8, 3), 200, np.uint8)
     boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], np.float32)
-    bright = heated(image, Associated("x", Word(0, 1), 1.0, np.array([0.25, 0.75], np.float32), boxes))
+    bright = heated(image, Associated("x", Word(0, 1), 1.0, np.array([0.25, 0.75], np.float32), boxes, 1))
     assert (bright[4:] == 200).all() and (bright[:4] < 100).all()
 
 

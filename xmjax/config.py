@@ -43,6 +43,7 @@ class DataConfig:
       train_split: for tfds, the split to train on.
       validation_split: for tfds, the split to evaluate on.
       languages: languages to use; empty takes all there are.
+      styles: wordings of the playroom's captions, of `playroom.language.ALL_STYLES`; empty takes its own choice.
       validation_fraction: share of a folder's records that is held out, chosen by a hash of the record's id.
       held_out: file with the ids of the records that are held out, one a line, in the place of such a share.
       fit: how an image becomes a square: "stretch", "crop" or "pad".
@@ -75,6 +76,7 @@ class DataConfig:
     train_split: str = "train"
     validation_split: str = "test"
     languages: tuple[str, ...] = ()
+    styles: tuple[str, ...] = ()
     validation_fraction: float = 0.1
     held_out: str = ""
     fit: str = "stretch"

@@ -62,6 +62,7 @@ class Associated(NamedTuple):
         pictures that belong to the texts, it does not tell whether a picture shows the word (docs/log.md).
       weights: of the picture's units, which sum to one.
       boxes: of the units, (y0, x0, y1, x1) as fractions of the side.
+      most: index of the unit that it points at: the heaviest, or the one in the middle of the heaviest object.
     """
 
     word: str
@@ -69,6 +70,7 @@ class Associated(NamedTuple):
     strength: float
     weights: Float[np.ndarray, " M"]
     boxes: Float[np.ndarray, "M 4"]
+    most: int
 
 
 class Found(NamedTuple):
@@ -501,18 +503,25 @@ class Model:
         nats = self._call(score_candidates, data, ids[None], glosses, gone, association=options.association)
         return _ranked(senses, nats[0, : len(senses)])
 
-    def associate(self, text: str, image: Picture) -> list[Associated]:
+    def associate(self, text: str, image: Picture, boxes: Sequence[Sequence[float]] | None = None) -> list[Associated]:
         """What in the picture each word of a text speaks of: every word is masked in turn.
 
+        Args:
+          text: with the words.
+          image: the picture.
+          boxes: of the objects where they are known, (y0, x0, y1, x1) as fractions of the side; words then speak of
+            these, in the place of the picture's units or of discovered objects.
+
         Raises:
-          UserError: the text has no words, the picture cannot be read, or the model has no association.
+          UserError: the text has no words, the picture cannot be read, a box is none, or the model has no association.
         """
         if not self.config.model.association:
             raise UserError("this run has no association: load one trained with config.model.association=True")
         named, ids = each_masked(text, self.config.model.text.max_bytes)
         shown = np.repeat(picture(image, self.config)[None], len(ids), 0)
-        rows = zip(named, *self._call(pointed, shown, ids), strict=True)
-        return [Associated(word, place, float(power), weights, boxes) for (word, place), weights, power, boxes in rows]
+        given = () if boxes is None else (np.repeat(_given(boxes)[None], len(ids), 0),)
+        rows = zip(named, *self._call(pointed, shown, ids, *given), strict=True)
+        return [Associated(word, place, float(power), w, b, int(most)) for (word, place), w, power, b, most in rows]
 
     def objects(self, image: Picture, boxes: Sequence[Sequence[float]] | None = None) -> Found:
         """The objects of a picture: groups of its units that belong together, and the relations between them.
@@ -531,10 +540,7 @@ class Model:
         if boxes is None:
             found = self._call(found_objects, shown, keep=keep)
         else:
-            given = np.asarray([_box(box) for box in boxes], np.float32)
-            if not len(given):
-                raise UserError("an empty list of boxes was given: give at least one, or none at all to discover them")
-            found = self._call(found_objects, shown, given[None], keep=keep)
+            found = self._call(found_objects, shown, _given(boxes)[None], keep=keep)
         return Found(*(x[0] for x in found))
 
     def make_index(self, folder: str | os.PathLike[str]) -> search.Index:
@@ -701,6 +707,13 @@ def _box(box: Sequence[float]) -> tuple[float, float, float, float]:
     if not (0 <= y0 < y1 <= 1 and 0 <= x0 < x1 <= 1):
         raise UserError(f"box {box!r} is none: give (y0, x0, y1, x1) from 0 to 1, the first two less than the last two")
     return y0, x0, y1, x1
+
+
+def _given(boxes: Sequence[Sequence[float]]) -> Float[np.ndarray, "K 4"]:
+    """Boxes that a user gave, at least one."""
+    if not len(boxes):
+        raise UserError("an empty list of boxes was given: give at least one, or none at all to discover them")
+    return np.asarray([_box(box) for box in boxes], np.float32)
 
 
 def _checked(templates: Sequence[str] | None) -> Sequence[str]:

@@ -163,15 +163,17 @@ def sense(
 
 
 @COMMANDS.register("associate")
-def associate(model: Model, text: str, image: str, picture: str | None = None) -> Answer:
-    """What in the picture each word of a sentence speaks of."""
-    found = model.associate(text, image)
+def associate(
+    model: Model, text: str, image: str, boxes: list[str] | None = None, picture: str | None = None
+) -> Answer:
+    """What in the picture each word of a sentence speaks of, as its units, or as objects in given boxes."""
+    found = model.associate(text, image, _boxes(boxes))
     if picture is not None:
         draw_association(_pixels(model, image), found, Path(picture))
     values, lines = [], []
     units = [[round(float(x), 6) for x in box] for box in found[0].boxes]
     for one in found:
-        best = one.boxes[one.weights.argmax()]
+        best = one.boxes[one.most]
         values.append(
             {
                 "word": one.word,

@@ -21,6 +21,7 @@ _NAMES = {
     "sense/no_image": "without an image",
     "sense/shuffled_image": "with another's image",
     "sense/by_word": "by word",
+    "sense/by_style": "by wording",
     "sense/seen": "sense seen in training",
     "sense/image_95_low": "with its own image, 95% interval from",
     "sense/image_95_high": "with its own image, 95% interval to",

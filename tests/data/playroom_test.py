@@ -295,7 +295,7 @@ def test_fills_have_one_answer(grade):
                 word = caption.words[index]
                 assert sum(truths) == 1
                 assert strings[truths.index(True)] == caption.text.encode()[word.start : word.end].decode()
-    assert answered > (0.95 if grade == "easy" else 0.8) * asked
+    assert answered > (0.92 if grade == "easy" else 0.8) * asked
 
 
 def test_places_are_those_of_the_boxes():

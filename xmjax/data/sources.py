@@ -21,7 +21,7 @@ def open_source(config: Config, options: DataConfig, split: str) -> Source:
 
 @SOURCES.register("playroom")
 def _playroom(config: Config, options: DataConfig, split: str) -> Source:
-    from xmjax.data.playroom import KINDS_OF_QUESTIONS, LANGUAGES, SIGNALS, Playroom
+    from xmjax.data.playroom import KINDS_OF_QUESTIONS, LANGUAGES, SIGNALS, STYLES, Playroom
 
     languages = options.languages or LANGUAGES
     try:
@@ -30,6 +30,7 @@ def _playroom(config: Config, options: DataConfig, split: str) -> Source:
             options.grade,
             config.model.image.size,
             languages=languages,
+            styles=options.styles or STYLES,
             # The stream draws from these. What sounds may have none, so that no sound is ever paired with a text.
             captions_per_record=max(options.captions, len(languages)) if options.captions else 0,
             kinds_of_questions=options.questions or KINDS_OF_QUESTIONS,

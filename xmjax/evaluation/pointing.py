@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
 from xmjax.data import playroom
 from xmjax.data.arrays import masked_ids
@@ -49,7 +49,7 @@ def pointing_items(records: Sequence[Record], max_bytes: int) -> list[PointingIt
 
 @EVALUATORS.register("pointing")
 class PointingEvaluator(Evaluator):
-    """The pointing game (Zhang et al. 2018) on masked nouns: a hit is a heaviest unit whose middle lies in the box."""
+    """The pointing game (Zhang et al. 2018) on masked nouns: a hit is when the middle of the unit lies in the box."""
 
     def __init__(self, config, mesh, records):
         super().__init__(config, mesh, records)
@@ -65,9 +65,9 @@ class PointingEvaluator(Evaluator):
         if not self.items:
             return Report({"pointing/n": 0})
         boxes = np.array([item.box for item in self.items])
-        weights, _, units = self.run(params, self.image, self.masked)
+        _, _, units, most = self.run(params, self.image, self.masked)
         middles = (units[..., :2] + units[..., 2:]) / 2
-        best = np.take_along_axis(middles, np.argmax(weights, 1)[:, None, None], 1)
+        best = np.take_along_axis(middles, most[:, None, None], 1)
         scores = {
             "pointing/model": float(np.mean(_inside(best, boxes))),
             "pointing/model/oracle": float(np.mean(_inside(middles, boxes).any(1))),
@@ -83,20 +83,38 @@ def _inside(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return np.all((boxes[:, None, :2] <= points) & (points < boxes[:, None, 2:]), axis=-1)
 
 
-def pointed(model: Any, image: Array, masked: Array) -> tuple[Array, Array, Array]:
+def pointed(model: Any, image: Array, masked: Array, boxes: Array | None = None) -> tuple[Array, Array, Array, Array]:
     """What the first masked word of each text is associated with.
 
+    Args:
+      model: bound to its parameters.
+      image: pictures [B, ...].
+      masked: texts [B, L].
+      boxes: of the pictures' objects [B, K, 4], in the place of all of their tokens or of discovered objects.
+
     Returns:
-      The weights of the picture's units [B, M], their strength [B], and the boxes [B, M, 4] of what the units see, as
-      fractions (y0, x0, y1, x1) of the side.
+      The weights of the picture's units [B, M], their strength [B], the boxes [B, M, 4] of what the units see, as
+      fractions (y0, x0, y1, x1) of the side, and the unit that is pointed at [B]: the heaviest, or, of a model that
+      reads objects, the one in the middle of the heaviest object.
     """
     whole, text = model.encode("image", image), model.encode("text", masked)
-    objects = model.objects("image", whole) if "image" in model.reduce else None
+    objects = model.objects("image", whole, boxes) if boxes is not None or "image" in model.reduce else None
     fused = model.fuse({"image": whole if objects is None else objects.tokens, "text": text})
     found = model.associate(fused["text"], fused["image"])
     at = sentinel_tokens(masked, text, 1)
     weights = jnp.take_along_axis(found.weights, at[..., None], 1)[:, 0]
+    most = jnp.argmax(weights, -1)
     if objects is not None:  # an object's weight is spread over the units that it is made of
         share = objects.groups / jnp.maximum(jnp.sum(objects.groups, -1, keepdims=True), 1e-8)
         weights = jnp.einsum("bk,bkm->bm", weights, share)
-    return weights, jnp.take_along_axis(found.strength, at, 1)[:, 0], seen(whole.spans, model.config.image)
+        most = middle(jnp.take_along_axis(share, most[:, None, None], 1)[:, 0], whole.spans)
+    strength = jnp.take_along_axis(found.strength, at, 1)[:, 0]
+    return weights, strength, seen(whole.spans, model.config.image), most
+
+
+def middle(share: Float[Array, "B M"], boxes: Float[Array, "B M 4"]) -> Int[Array, " B"]:
+    """The unit next to the centre of an object, by the units' shares in it; of those that have half of the largest."""
+    places = (boxes[..., :2] + boxes[..., 2:]) / 2
+    centre = jnp.einsum("bm,bmd->bd", share, places) / jnp.maximum(jnp.sum(share, -1, keepdims=True), 1e-8)
+    far = jnp.sum(jnp.square(places - centre[:, None]), -1)
+    return jnp.argmin(jnp.where(share >= 0.5 * jnp.max(share, -1, keepdims=True), far, jnp.inf), -1)

@@ -27,6 +27,7 @@ class SenseItem:
       word: the word in it.
       candidates: its meanings, at least two.
       answer: index of the meaning that the picture shows.
+      style: wording of the caption.
     """
 
     record: Record
@@ -34,9 +35,12 @@ class SenseItem:
     word: Word
     candidates: tuple[Sense, ...]
     answer: int
+    style: str = ""
 
     def true_in(self, record: Record) -> list[bool]:
         """Which of the meanings another record's picture shows, as far as is known."""
+        if record is self.record:  # even one that shows a thing of each meaning: the caption speaks of one
+            return [k == self.answer for k in range(len(self.candidates))]
         if record.truth is None:
             return [record.id in sense.records for sense in self.candidates]
         shown = {toy.kind for toy in record.truth.toys}
@@ -61,7 +65,7 @@ def play_items(records: Sequence[Record], dictionary: Dictionary, max_bytes: int
                     continue
                 kinds = [kind_of(sense) for sense in senses]
                 if (kind := record.truth.toys[toy].kind) in kinds:
-                    items.append(SenseItem(record, caption.text, word, senses, kinds.index(kind)))
+                    items.append(SenseItem(record, caption.text, word, senses, kinds.index(kind), caption.style))
     return items
 
 
@@ -153,7 +157,16 @@ class SenseEvaluator(Evaluator):
 
         interval = binomtest(int(own.sum()), len(own)).proportion_ci(method="wilson")
         scores |= {"sense/image_95_low": float(interval.low), "sense/image_95_high": float(interval.high)}
-        return Report(scores | self._by_word(own))
+        return Report(scores | self._by_style(own) | self._by_word(own))
+
+    def _by_style(self, right: np.ndarray) -> dict[str, float]:
+        """How often it is right in captions of each wording; some say nothing of a thing but the word."""
+        found = {}
+        for style in sorted({item.style for item in self.items if item.style}):
+            own = np.array([item.style == style for item in self.items])
+            name = f"sense/by_style/{style}"
+            found |= {name: float(right[own].mean()), f"{name}/n": int(own.sum())}
+        return found
 
     def _by_word(self, right: np.ndarray) -> dict[str, float]:
         """For each word how often it is right, and the share of its items whose sense has pictures to learn from."""

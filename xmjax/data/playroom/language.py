@@ -18,8 +18,8 @@ from xmjax.data.source import Caption, Region, Word
 STYLES = ("pair", "list", "size", "one", "place")
 """The wordings a playroom draws from unless told otherwise."""
 
-ALL_STYLES = (*STYLES, "plain")
-"""Every wording: "plain" names two toys without colour, the hardest for homographs."""
+ALL_STYLES = (*STYLES, "plain", "bare")
+"""Every wording: "plain" names two toys and "bare" one, without colour, the hardest for homographs."""
 
 MAX_BYTES = 64
 """No caption is longer than this in UTF-8."""
@@ -76,6 +76,7 @@ _TEMPLATES: dict[tuple[str, str], tuple[_Piece, ...]] = {
     ("en", "list"): ((0, "", ""), " and ", (1, "", "")),
     ("en", "plain"): ((0, "", ""), " and ", (1, "", "")),
     ("en", "one"): ("there is ", (0, "", "")),
+    ("en", "bare"): ("there is ", (0, "", "")),
     ("en", "place"): ((0, "", ""), " ", "relation", " the middle"),
     ("en", "alone"): ("only ", (0, "", "")),
     # The noun before the relation takes no particle, not even before "들고" (holding), where spoken Korean drops it:
@@ -85,19 +86,21 @@ _TEMPLATES: dict[tuple[str, str], tuple[_Piece, ...]] = {
     ("ko", "list"): ((0, "와", "과"), " ", (1, "가", "이"), " 있다"),
     ("ko", "plain"): ((0, "와", "과"), " ", (1, "를", "을"), " 본다"),
     ("ko", "one"): ((0, "가", "이"), " 있다"),
+    ("ko", "bare"): ((0, "가", "이"), " 있다"),
     ("ko", "place"): ((0, "가", "이"), " 가운데 ", "relation", " 있다"),
     ("ko", "alone"): ((0, "만", "만"), " 있다"),
 }
 _WITH_COLOR = {"pair", "list", "size", "one", "place"}
 _WITH_SIZE = {"size", "one"}
 _RELATED = {"pair", "size"}
+_SINGLE = {"one", "bare"}
 
 
 def compose(meaning: Meaning, language: str, style: str) -> PlayCaption:
     """Puts a meaning into words.
 
     Args:
-      meaning: phrases that hold what the style says: colours but for "plain", sizes for "size" and "one".
+      meaning: phrases that hold what the style says: colours but for "plain" and "bare", sizes for "size" and "one".
       language: "en" or "ko".
       style: one of ``ALL_STYLES``.
     """
@@ -168,11 +171,11 @@ def _about(toy: Toy, language: str, style: str) -> Phrase:
 def captions(scene: Scene, language: str, style: str) -> list[PlayCaption]:
     """All true captions of a scene in a language and style, each once, in a fixed order.
 
-    They define an exact match. A scene with a single toy has none but in the styles "one" and "place".
+    They define an exact match. A scene with a single toy has none but in the styles "one", "bare" and "place".
     """
     toys = scene.toys
     meanings: list[Meaning] = []
-    if style == "one":
+    if style in _SINGLE:
         meanings = [Meaning((_about(toy, language, style),)) for toy in toys]
         if len(toys) == 1:
             meanings.append(Meaning(meanings[0].phrases, alone=True))
@@ -212,8 +215,9 @@ def draw_caption(scene: Scene, language: str, style: str, draws: Iterator[float]
             return compose(Meaning((_about(toys[i], language, "place"),), relation), language, "place")
         style = "list"
     if len(toys) == 1:
-        return compose(Meaning((_about(toys[0], language, "one"),), alone=True), language, "one")
-    if style == "one":
+        style = style if style in _SINGLE else "one"
+        return compose(Meaning((_about(toys[0], language, style),), alone=True), language, style)
+    if style in _SINGLE:
         return compose(Meaning((_about(toys[int(next(draws) * len(toys))], language, style),)), language, style)
     if style in _RELATED:
         true = relations(scene)

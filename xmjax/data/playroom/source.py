@@ -19,8 +19,8 @@ class Playroom(Source):
     """Scenes of toys with captions, made when asked for.
 
     Each caption has a wording drawn from ``styles``, but where that has nothing true to say: a scene with a single toy
-    is always described in style "one", and one without a clear relation (in clutter) in style "list". For retrieval,
-    ask for ``styles=("pair",)`` and take the first caption.
+    is always described in style "one" or "bare", and one without a clear relation (in clutter) in style "list". For
+    retrieval, ask for ``styles=("pair",)`` and take the first caption.
     """
 
     name = "playroom"
