@@ -24,7 +24,7 @@ class DataConfig:
       source: registered source: "playroom", "folder", "stamps", "tfds", "clips", or "none" for a stream left out.
       name: first part of the stream's metric names; "" takes the source's own name.
       root: directory of the data, for sources that read files.
-      grade: of the playroom, "easy", "cluttered" or "single".
+      grade: of the playroom, "easy", "cluttered", "single", or "alike" (easy, all toys of one kind).
       sound: of the playroom, whether one toy of every scene is heard.
       further: of the playroom, whether records have the further modalities of the model (`model.others`).
       first_grade: of the playroom, the grade that training begins with; "" is `grade` from the start.

@@ -89,8 +89,8 @@ def _streams(config: Config) -> None:
     for field in ("data", "frame_audio"):
         stream = _at(config, field)
         one_of(f"{field}.fit", stream.fit, "stretch", "crop", "pad")
-        one_of(f"{field}.grade", stream.grade, "easy", "cluttered", "single")
-        one_of(f"{field}.first_grade", stream.first_grade, "", "easy", "cluttered", "single")
+        one_of(f"{field}.grade", stream.grade, "easy", "cluttered", "single", "alike")
+        one_of(f"{field}.first_grade", stream.first_grade, "", "easy", "cluttered", "single", "alike")
         check(0 <= stream.first_share <= 1, f"{field}.first_share", stream.first_share, "must be a share, from 0 to 1")
         # Clips have sounds without being asked for them: a run of the playroom is evaluated on them as it is.
         sounds = not stream.sound or (

@@ -44,7 +44,7 @@ class Playroom(Source):
         Args:
           split: "train", "val", "test", or "heldout", where every scene has a combination of kind and colour that the
             others never show.
-          grade: "easy", "cluttered", or "single", which is easy with one toy a scene.
+          grade: "easy", "cluttered", "single", which is easy with one toy a scene, or "alike", with toys of one kind.
           image_size: pixels along each side: 32 to 64, or a multiple of such a number, which enlarges the pixels.
           languages: languages of the captions; caption k of a record is in language k modulo their number.
           captions_per_record: number of captions of each record.

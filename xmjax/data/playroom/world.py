@@ -20,7 +20,7 @@ SIZES = tuple(lexicon.SIZES["en"])
 RELATIONS = tuple(lexicon.RELATIONS["en"])
 PLACES = ("left of", "right of", "above", "below")
 """Relations that a toy can have to the picture's middle."""
-GRADES = ("easy", "cluttered", "single")
+GRADES = ("easy", "cluttered", "single", "alike")
 SPLITS = ("train", "val", "test", "heldout")
 
 SIDE_OF_SIZE = {"small": 0.28, "medium": 0.36, "big": 0.46}
@@ -47,6 +47,7 @@ _COUNTS = {
     "easy": ((1, 0.15), (2, 0.60), (3, 0.15), (4, 0.10)),
     "cluttered": ((2, 0.2), (3, 0.4), (4, 0.3), (5, 0.1)),
     "single": ((1, 1.0),),
+    "alike": ((2, 0.7), (3, 0.2), (4, 0.1)),
 }
 _AMBIGUOUS = {kind for kinds in lexicon.HOMOGRAPHS.values() for kind in kinds}
 _TICKETS = tuple(kind for kind in KINDS for _ in range(1 if kind in _AMBIGUOUS else 2))
@@ -169,7 +170,8 @@ def sample(draws: Iterator[float], grade: str = "easy", image_size: int = 32, he
 
     Args:
       draws: numbers in [0, 1) from ``uniforms``; as many are taken as are needed.
-      grade: "easy" (toys apart, kinds and colours distinct), "cluttered", or "single" (easy, one toy).
+      grade: "easy" (toys apart, kinds and colours distinct), "cluttered", "single" (easy, one toy), or "alike" (easy, but
+        all toys are of one kind, and what tells them apart is colour, size and place).
       image_size: pixels along each side.
       heldout: whether one toy is a held-out combination of kind and colour; none is otherwise.
     """
@@ -180,10 +182,10 @@ def sample(draws: Iterator[float], grade: str = "easy", image_size: int = 32, he
         kind, color = _ORDERED_HELDOUT[int(next(draws) * len(_ORDERED_HELDOUT))]
         looks.append((kind, color, SIZES[int(next(draws) * 3)]))
     while len(looks) < count:
-        kind = _TICKETS[int(next(draws) * len(_TICKETS))]
+        kind = looks[0][0] if grade == "alike" and looks else _TICKETS[int(next(draws) * len(_TICKETS))]
         colors = _ALLOWED[kind]
         color = colors[int(next(draws) * len(colors))]
-        if easy and any(kind == other[0] or color == other[1] for other in looks):
+        if easy and any((kind == other[0] and grade != "alike") or color == other[1] for other in looks):
             continue
         looks.append((kind, color, SIZES[int(next(draws) * 3)]))
     if heldout and count > 1:  # the held-out toy is at any depth and any place
