@@ -33,7 +33,7 @@ from xmjax.evaluation.prompts import label_vectors, prompts, scales, tag_probabi
 from xmjax.evaluation.retrieval import vectors
 from xmjax.evaluation.tags import playroom_tags
 from xmjax.inputs import Picture, Sound, each_masked, marked, masked, picture, sound
-from xmjax.lexicon import Dictionary, Sense, carry, masked_gloss, open_dictionary
+from xmjax.lexicon import DOCUMENTS, Dictionary, Sense, Symbolic, carry, masked_gloss, open_dictionary
 from xmjax.models.embedders import lean
 from xmjax.models.generate import Written, beam, sampled
 from xmjax.registry import suggest
@@ -125,6 +125,7 @@ class Model:
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self._blanks: Rows = {}
         self._dictionaries: dict[tuple[str, ...], Dictionary] = {}
+        self._scorers: dict[int, tuple[Dictionary, Symbolic]] = {}
         self._indexes: dict[tuple[Path, int | None], search.Index] = {}
 
     def embed(
@@ -447,8 +448,9 @@ class Model:
         """The senses of a word of a text by how likely they are meant, with the picture or without one.
 
         Of a dictionary that the run has not learned, a sense is as likely as those of the run's own that have a name in
-        common with it, such as a synonym in any language. Where no sense has, its definitions are scored as they are,
-        which tells little unless the run has learned many.
+        common with it, such as a synonym in any language; where no sense has, as those whose definition is most like
+        its own. Where the run knows nothing of the word, definitions are scored as they are, byte by byte, which tells
+        little unless the run has learned many.
 
         Args:
           text: the sentence.
@@ -483,14 +485,23 @@ class Model:
                 f"the dictionary has no sense of {word!r} in {' or '.join(languages)}: name the language, give a "
                 "dictionary that has the word, or for a directory of WordNet the tab files of the language"
             )
-        if book is not own and (known := listed(own)):
-            carried = carry(self._senses(ids, known, image), senses)
+        if book is own:
+            return self._senses(ids, senses, image)
+        if known := listed(own):
+            found = self._senses(ids, known, image)
+            carried = carry(found, senses) or carry(found, senses, self._symbolic(book))
             if carried:
                 return carried
-        return self._senses(ids, senses, image)
+        return self._senses(ids, senses, image, by_byte=True)
+
+    def _symbolic(self, book: Dictionary) -> Symbolic:
+        """The measure of how alike definitions of a dictionary are; read off all of it, once."""
+        if id(book) not in self._scorers:
+            self._scorers[id(book)] = book, Symbolic(book.glosses(DOCUMENTS))
+        return self._scorers[id(book)][1]
 
     def _senses(
-        self, ids: UInt16[np.ndarray, " L"], senses: Sequence[Sense], image: Picture | None
+        self, ids: UInt16[np.ndarray, " L"], senses: Sequence[Sense], image: Picture | None, by_byte: bool = False
     ) -> list[tuple[Sense, float]]:
         """Senses by how likely their definitions are behind the marked word of a text, likeliest first."""
         options = self._trained("sense")
@@ -501,7 +512,10 @@ class Model:
         shown, absent = self._shown([image])
         data, gone = {"image": shown}, {"image": absent}
         nats = self._call(score_candidates, data, ids[None], glosses, gone, association=options.association)
-        return _ranked(senses, nats[0, : len(senses)])
+        found = nats[0, : len(senses)]
+        if by_byte:  # else the shortest definition would be the likeliest, whatever is shown
+            found = found / np.sum(glosses[0, : len(senses)] != vocab.PAD, -1)
+        return _ranked(senses, found)
 
     def associate(self, text: str, image: Picture, boxes: Sequence[Sequence[float]] | None = None) -> list[Associated]:
         """What in the picture each word of a text speaks of: every word is masked in turn.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xmjax.data.source import Caption
-from xmjax.lexicon import Sense, Table, carry, entities
+from xmjax.lexicon import Sense, Symbolic, Table, carry, entities
 
 
 def table(*words: tuple[str, str]) -> Table:
@@ -47,3 +47,18 @@ def test_senses_carry_over_by_the_names_that_they_share():
     np.testing.assert_allclose([share for _, share in found], [0.4, 0.4, 0.2, 0])
     np.testing.assert_allclose([share for _, share in carry([(fruit, 0.8), (ship, 0.2)], others[1:])], [0.5, 0.5, 0])
     assert carry([(fruit, 1.0)], others[1:2]) == []
+
+
+def test_senses_carry_over_by_definitions_where_names_tell_nothing():
+    animal = Sense("a", "bat", "a small furry animal with wings that flies at night", "en", ("박쥐",))
+    club = Sense("b", "bat", "a wooden club for hitting the ball in baseball", "en", ("방망이",))
+    others = [
+        Sense("1", "bat", "use a bat", "en"),
+        Sense("2", "bat", "nocturnal mammal with forelimbs that form membranous wings", "en"),
+        Sense("3", "bat", "a club used for hitting a ball in various games", "en"),
+    ]
+    assert carry([(animal, 0.7), (club, 0.3)], others) == []
+    scorer = Symbolic([sense.gloss for sense in (animal, club, *others)])
+    found = carry([(animal, 0.7), (club, 0.3)], others, scorer)
+    assert [(sense.id, share) for sense, share in found] == [("2", 0.7), ("3", pytest.approx(0.3)), ("1", 0.0)]
+    assert carry([(Sense("c", "bat", "xylophone", "en"), 1.0)], others, scorer) == []

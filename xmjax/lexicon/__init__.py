@@ -7,13 +7,14 @@ from xmjax.lexicon.lmf import read_lmf
 from xmjax.lexicon.open import open_dictionary
 from xmjax.lexicon.playroom import kind_of, playroom_dictionary
 from xmjax.lexicon.report import Report, make_report
-from xmjax.lexicon.scorers import Symbolic, Vectors
+from xmjax.lexicon.scorers import DOCUMENTS, Symbolic, Vectors
 from xmjax.lexicon.senses import MASK, Dictionary, Sense, mask_word, masked_gloss
 from xmjax.lexicon.tables import Table, read_table, with_wrong
 from xmjax.lexicon.thirds import join, related
 from xmjax.lexicon.wordnet import WordNet
 
 __all__ = [
+    "DOCUMENTS",
     "MASK",
     "Choice",
     "Dictionary",

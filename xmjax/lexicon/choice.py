@@ -13,7 +13,7 @@ import numpy as np
 
 from xmjax.data.source import Caption, Word
 from xmjax.lexicon.inflection import normal
-from xmjax.lexicon.senses import MASK, Dictionary, Sense
+from xmjax.lexicon.senses import MASK, Dictionary, Sense, masked_gloss
 
 _DECIMALS = 6  # scores that differ by rounding alone are equal, or ties would not fall to the dictionary's order
 
@@ -105,23 +105,32 @@ def choose(queries: Sequence[Query], scorer: Scorer, threshold: float) -> list[C
     return [decide(query, scores, threshold) for query, scores in zip(queries, scored(queries, scorer), strict=True)]
 
 
-def carry(known: Sequence[tuple[Sense, float]], senses: Sequence[Sense]) -> list[tuple[Sense, float]]:
+def carry(
+    known: Sequence[tuple[Sense, float]], senses: Sequence[Sense], scorer: Scorer | None = None
+) -> list[tuple[Sense, float]]:
     """What is known of a word's senses in one dictionary, of its senses in another.
 
     Args:
       known: senses of the one, each with its probability.
       senses: of the other.
+      scorer: tells which definitions are alike; None compares names.
 
     Returns:
       (sense, probability) pairs, likeliest first. Each of ``known`` gives its probability in equal parts to those that
-      have a name in common with it besides the word itself; what none has is left out, and all sum to 1. Empty where no
-      two have a name in common.
+      have a name in common with it besides the word itself, or whose definition is most like its own; what none has is
+      left out, and all sum to 1. Empty where no two have anything in common.
     """
     share = np.zeros(len(senses))
     for sense, probability in known:
-        names = {normal(name) for name in sense.synonyms} - {normal(sense.word)}
-        same = [k for k, other in enumerate(senses) if names & {normal(name) for name in (other.word, *other.synonyms)}]
-        share[same] += probability / max(len(same), 1)
+        if scorer is None:
+            names = {normal(name) for name in sense.synonyms} - {normal(sense.word)}
+            named = ({normal(name) for name in (other.word, *other.synonyms)} for other in senses)
+            same = np.array([bool(names & other) for other in named])
+        else:
+            query = Query(sense.word, sense.language, tuple(senses), (masked_gloss(sense),))
+            (scores,) = scored([query], scorer)
+            same = (scores > 0) & (scores == scores.max())
+        share += same * probability / max(same.sum(), 1)
     if not share.any():
         return []
     order = np.argsort(-share, kind="stable")

@@ -22,6 +22,10 @@ _GRAM = {True: 2, False: 4}  # characters of a part: Hangul, other
 _LATIN = re.compile(r"[a-z][a-z'-]*")
 
 
+DOCUMENTS = 20_000
+"""Most glosses that the rarity of words is counted in."""
+
+
 class Symbolic(Scorer):
     """Simplified Lesk as a cosine: words and parts of words that sense and texts share, weighed by rarity.
 

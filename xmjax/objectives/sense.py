@@ -13,6 +13,7 @@ from xmjax.data.arrays import MARKING, gloss_ids, marked_ids
 from xmjax.data.source import Caption, Word
 from xmjax.errors import UserError
 from xmjax.lexicon import (
+    DOCUMENTS,
     Dictionary,
     Symbolic,
     Table,
@@ -28,9 +29,6 @@ from xmjax.lexicon import Sense as Meaning
 from xmjax.models.passes import masked_memory
 from xmjax.objectives import base
 from xmjax.training import flops
-
-DOCUMENTS = 20_000
-"""Most glosses that the rarity of words is counted in."""
 
 
 @dataclasses.dataclass(frozen=True)

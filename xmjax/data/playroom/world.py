@@ -170,8 +170,8 @@ def sample(draws: Iterator[float], grade: str = "easy", image_size: int = 32, he
 
     Args:
       draws: numbers in [0, 1) from ``uniforms``; as many are taken as are needed.
-      grade: "easy" (toys apart, kinds and colours distinct), "cluttered", "single" (easy, one toy), or "alike" (easy, but
-        all toys are of one kind, and what tells them apart is colour, size and place).
+      grade: "easy" (toys apart, kinds and colours distinct), "cluttered", "single" (easy, one toy), or "alike" (easy,
+        but all toys are of one kind, and what tells them apart is colour, size and place).
       image_size: pixels along each side.
       heldout: whether one toy is a held-out combination of kind and colour; none is otherwise.
     """
