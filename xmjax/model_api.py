@@ -424,12 +424,17 @@ class Model:
         """The answer to a question about a picture, or the guess without one; a list gives a list.
 
         Raises:
-          UserError: the question is empty, a picture cannot be read, or the run has not trained answer.
+          UserError: the question is empty or too long, a picture cannot be read, or the run has not trained answer.
         """
         longest, length = self._trained("answer").max_answer_bytes, self.config.model.text.max_bytes
         questions, pictures, single = _paired(question, image)
         if not all(q.strip() for q in questions):
             raise UserError("the question is empty: ask something, such as 'what color is the ball?'")
+        for one in questions:
+            if (size := len(vocab.utf8(one))) > length - 2:
+                raise UserError(
+                    f"the question is {size} bytes long, of which this run reads {length - 2}: ask in fewer words"
+                )
         ids = np.stack([asked(Question(q, ""), longest, length)[0] for q in questions])
         shown, absent = self._shown(pictures)
         texts = [vocab.decode(row) for row in self._call(write_answer, shown, ids, absent, length=longest)]

@@ -76,7 +76,7 @@ def draw_objects(image: UInt8[np.ndarray, "Y X 3"], found: Found, path: Path) ->
         color = colormaps["tab10"](k % 10)
         axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=color, linewidth=3))
         axes.text(x0, y0, str(k + 1), color="white", backgroundcolor=color, fontsize=11, ha="left", va="top")
-    axes.set_title(f"{count} groups, as many as the run keeps; lines tell how closely they belong together")
+    axes.set_title(f"{count} groups, as many as the run keeps;\nlines tell how closely they belong together")
     _save(figure, path)
 
 
@@ -188,6 +188,8 @@ def _fonts() -> list[str]:
 
 def _save(figure: Any, path: Path) -> None:
     """Writes a figure without its axes."""
+    if path.suffix.lower() != ".png":
+        raise UserError(f"--picture={path}: pictures are written as PNG, so name it .png")
     for axes in figure.axes:
         axes.set_axis_off()
     try:

@@ -53,7 +53,7 @@ FIELDS: dict[str, tuple[type, str]] = {
     "word": (str, "a word of the text: the one to mask, where the text has no ___, or the one whose sense is asked"),
     "occurrence": (int, "which one is meant, from 1, of a word that the text has several times"),
     "dictionary": (str, "playroom, a table, a directory of WordNet or an LMF file; default the run's"),
-    "tabs": (list, "tab files of the Open Multilingual WordNet, for a directory of WordNet"),
+    "tabs": (list, "tab files of the Open Multilingual WordNet, for a directory of WordNet; or further LMF files"),
     "picture": (str, "PNG to draw the answer into"),
     "candidates": (list, "words to choose from, with commas between"),
     "boxes": (list, "of the picture's objects, each as y0:x0:y1:x1 from 0 to 1, with commas between"),

@@ -91,7 +91,7 @@ def test_broken_files(name, data, message, tmp_path):
     assert error(tmp_path / name, data).startswith(message)
 
 
-@pytest.mark.parametrize("name", ["none.tsv", "none.jsonl.gz", "none.xml"])
+@pytest.mark.parametrize("name", ["none", "none.tsv", "none.jsonl.gz", "none.xml"])
 def test_missing_files(name, tmp_path):
     if name.endswith(".xml"):
         pytest.importorskip("wn", reason="the extra 'dictionary' is not installed")

@@ -12,7 +12,7 @@ from xmjax.config import Config
 from xmjax.data import playroom
 from xmjax.data.source import Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
-from xmjax.evaluation.fill import FillEvaluator, association_of, score_masked
+from xmjax.evaluation.fill import FillEvaluator, association_of, oracle, score_masked
 from xmjax.models.embedders import seen
 from xmjax.models.objects import LEARNED, METHODS, group, pooled, relations
 
@@ -40,7 +40,8 @@ class ReductionEvaluator(FillEvaluator):
                 if name != own:
                     scores[f"reduction/{name}"] = self._right(self._reduced(method, keep), params)
         chance = float(np.mean([1 / len(item.candidates) for item in self.items]))
-        return Report(scores | {"reduction/chance": chance, "reduction/n": len(self.items)})
+        known = oracle(self.items, range(len(self.items)))
+        return Report(scores | {"reduction/oracle": known, "reduction/chance": chance, "reduction/n": len(self.items)})
 
     @functools.cache  # noqa: B019  # an evaluator lives as long as its run
     def _reduced(self, method: str, keep: int) -> Any:

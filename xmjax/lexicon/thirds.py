@@ -35,7 +35,8 @@ def join(
       max_bytes: most bytes of the joined text.
 
     Returns:
-      The joined caption and its masked words in order; None where the first has no entity or no other caption fits.
+      The joined caption, whose origin is the third's, and its masked words in order; None where the first has no
+      entity or no other caption fits.
     """
     start = len(first.text.encode()) + len(BETWEEN)
     found = entities(first, dictionary)
@@ -58,8 +59,8 @@ def join(
     masked = [w for w in found if w == word or w in own]
     masked += [Word(w.start + start, w.end + start, w.kind) for w in same(third)]
     moved = tuple(Word(w.start + start, w.end + start, w.kind) for w in caption_words(third))
-    joined = Caption(f"{first.text}{BETWEEN}{third.text}", first.language, first.style, (*caption_words(first), *moved))
-    return joined, tuple(masked)
+    text, words = f"{first.text}{BETWEEN}{third.text}", (*caption_words(first), *moved)
+    return Caption(text, first.language, first.style, words, origin=third.origin), tuple(masked)
 
 
 def _surface(caption: Caption, word: Word) -> str:
