@@ -132,6 +132,8 @@ class Crossmodal(nn.Module):
         if self.config.regions.discovered:
             groups = group(tokens, "relation", self.config.regions.count)
             boxes = seen(pooled(tokens, groups).tokens.spans, self.config.image)
+        elif boxes is None:
+            raise UserError("this model reads objects in given boxes: give them")
         else:
             groups = inside(seen(tokens.spans, self.config.image), boxes)
         objects = self.regions(tokens, groups, boxes, masked)
