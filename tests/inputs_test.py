@@ -143,6 +143,8 @@ def test_texts_are_utf8():
 def test_no_word_of_a_sentence_is_left_out_in_silence():
     with pytest.raises(UserError, match="9 bytes"):
         each_masked("a red bat", 8)
+    _, rows = each_masked("a red bat", 32, lambda word: word.start == 6)
+    assert [shown(row) for row in rows] == ["* red bat", "a * bat", "a red *\nbat"]
 
 
 def test_a_long_text_is_cut_between_characters():

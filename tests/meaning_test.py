@@ -360,6 +360,8 @@ def test_every_word_is_associated(model, tmp_path):
     for one in found:
         assert one.weights.sum() == pytest.approx(1, rel=1e-5) and 0 < one.strength < 1
         assert one.boxes.shape == (len(one.weights), 4)
+    read = model._in_dictionary("a red 배가 있다")
+    assert [read(one.place) for one in found] == [False, False, True, False]
     draw_association(RECORDS[0].image, found, tmp_path / "found.png")
     with Image.open(tmp_path / "found.png") as picture:
         assert picture.size[0] > 500

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -163,8 +164,15 @@ def marked(text: str, word: str, length: int, occurrence: int | None = None) -> 
     return marked_ids(text, whole, length), text.encode()[whole.start : whole.end].decode()
 
 
-def each_masked(text: str, length: int) -> tuple[list[tuple[str, Word]], UInt16[np.ndarray, "W L"]]:
+def each_masked(
+    text: str, length: int, read: Callable[[Word], bool] = lambda word: False
+) -> tuple[list[tuple[str, Word]], UInt16[np.ndarray, "W L"]]:
     """The words of a sentence, and the sentence once for each of them with that word masked.
+
+    Args:
+      text: the sentence.
+      length: of the rows, in bytes.
+      read: whether a word is only marked, so that it is read too, where there is room for it.
 
     Raises:
       UserError: there is no word, or one lies beyond the length.
@@ -177,7 +185,9 @@ def each_masked(text: str, length: int) -> tuple[list[tuple[str, Word]], UInt16[
         raise UserError(f"{text!r} has {units[-1].end} bytes, and this model reads {length}: shorten the text")
     data = text.encode()
     named = [(data[unit.start : unit.end].decode(), unit) for unit in units]
-    return named, np.stack([masked_ids(text, unit, length) for unit in units])
+    seen = [unit.end + MARKING <= length and read(unit) for unit in units]
+    rows = [(marked_ids if marks else masked_ids)(text, unit, length) for unit, marks in zip(units, seen, strict=True)]
+    return named, np.stack(rows)
 
 
 def _marked(text: str) -> tuple[int, int]:

@@ -33,7 +33,7 @@ from xmjax.evaluation.prompts import label_vectors, prompts, scales, tag_probabi
 from xmjax.evaluation.retrieval import vectors
 from xmjax.evaluation.tags import playroom_tags
 from xmjax.inputs import Picture, Sound, each_masked, marked, masked, picture, sound
-from xmjax.lexicon import DOCUMENTS, Dictionary, Sense, Symbolic, carry, masked_gloss, open_dictionary
+from xmjax.lexicon import DOCUMENTS, Dictionary, Sense, Symbolic, carry, entities, masked_gloss, open_dictionary
 from xmjax.models.embedders import lean
 from xmjax.models.generate import Written, beam, sampled
 from xmjax.registry import suggest
@@ -523,7 +523,10 @@ class Model:
         return _ranked(senses, found)
 
     def associate(self, text: str, image: Picture, boxes: Sequence[Sequence[float]] | None = None) -> list[Associated]:
-        """What in the picture each word of a text speaks of: every word is masked in turn.
+        """What in the picture each word of a text speaks of.
+
+        Every word is masked in turn, so that what stands around it tells. Of a run that has trained `sense`, the words
+        that its dictionary has are read too: in "배가 있다" nothing else tells.
 
         Args:
           text: with the words.
@@ -536,11 +539,21 @@ class Model:
         """
         if not self.config.model.association:
             raise UserError("this run has no association: load one trained with config.model.association=True")
-        named, ids = each_masked(text, self.config.model.text.max_bytes)
+        named, ids = each_masked(text, self.config.model.text.max_bytes, self._in_dictionary(text))
         shown = np.repeat(picture(image, self.config)[None], len(ids), 0)
         given = () if boxes is None else (np.repeat(_given(boxes)[None], len(ids), 0),)
         rows = zip(named, *self._call(pointed, shown, ids, *given), strict=True)
         return [Associated(word, place, float(power), w, b, int(most)) for (word, place), w, power, b, most in rows]
+
+    def _in_dictionary(self, text: str) -> Callable[[Word], bool]:
+        """Whether a word of a text has a sense in the dictionary that the run has learned; no word of another run."""
+        sense = self.config.objectives.get("sense")
+        if sense is None:
+            return lambda word: False
+        dictionary = self._dictionary(sense.dictionary, sense.tabs)
+        languages = dict.fromkeys((*self.config.data.languages, *playroom.LANGUAGES))
+        found = [named for tag in languages for named in entities(Caption(text, tag), dictionary)]
+        return lambda word: any(word.start <= named.start and named.end <= word.end for named in found)
 
     def objects(self, image: Picture, boxes: Sequence[Sequence[float]] | None = None) -> Found:
         """The objects of a picture: groups of its units that belong together, and the relations between them.

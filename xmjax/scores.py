@@ -28,6 +28,7 @@ _NAMES = {
     "dictionary/accuracy": "senses kept by the captions",
     "dictionary/text_tower": "senses by the run's own text tower",
     "pointing/model": "masked nouns",
+    "pointing/named": "the same, read",
     "pointing/centre_prior": "always the middle",
     "answer/model": "with the picture",
     "answer/question_only": "from the question alone",

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from xmjax.data import playroom
-from xmjax.data.arrays import masked_ids
+from xmjax.data.arrays import MARKING, marked_ids, masked_ids
 from xmjax.data.source import Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.models.association import sentinel_tokens
@@ -23,11 +23,13 @@ class PointingItem:
     Attributes:
       record: with the picture.
       masked: a caption with the word masked.
+      marked: the same with the word behind it; None where there is no room.
       box: (y0, x0, y1, x1) as fractions of the side.
     """
 
     record: Record
     masked: np.ndarray
+    marked: np.ndarray | None
     box: tuple[float, float, float, float]
 
 
@@ -42,14 +44,19 @@ def pointing_items(records: Sequence[Record], max_bytes: int) -> list[PointingIt
         if found:
             word, toy = found[i // len(record.captions) % len(found)]
             y0, x0, y1, x1 = (edge / record.truth.image_size for edge in record.truth.toys[toy].box)
-            masked = masked_ids(caption.text, caption.words[word], max_bytes)
-            items.append(PointingItem(record, masked, (y0, x0, y1, x1)))
+            asked = caption.words[word]
+            masked = masked_ids(caption.text, asked, max_bytes)
+            marked = marked_ids(caption.text, asked, max_bytes) if asked.end + MARKING <= max_bytes else None
+            items.append(PointingItem(record, masked, marked, (y0, x0, y1, x1)))
     return items
 
 
 @EVALUATORS.register("pointing")
 class PointingEvaluator(Evaluator):
-    """The pointing game (Zhang et al. 2018) on masked nouns: a hit is when the middle of the unit lies in the box."""
+    """The pointing game (Zhang et al. 2018) on masked nouns: a hit is when the middle of the unit lies in the box.
+
+    "named" is of the same nouns where they are read too, as a model that has trained `sense` can.
+    """
 
     def __init__(self, config, mesh, records):
         super().__init__(config, mesh, records)
@@ -58,19 +65,23 @@ class PointingEvaluator(Evaluator):
         if not self.items:
             return
         self.image = self.pictures(item.record for item in self.items)
-        self.masked = np.stack([item.masked for item in self.items])
+        self.texts = {"model": np.stack([item.masked for item in self.items])}
+        if "sense" in self.config.objectives:
+            self.texts["named"] = np.stack([item.masked if item.marked is None else item.marked for item in self.items])
         self.run = self.compiled(pointed)
 
     def __call__(self, params):
         if not self.items:
             return Report({"pointing/n": 0})
         boxes = np.array([item.box for item in self.items])
-        _, _, units, most = self.run(params, self.image, self.masked)
-        middles = (units[..., :2] + units[..., 2:]) / 2
-        best = np.take_along_axis(middles, most[:, None, None], 1)
-        scores = {
-            "pointing/model": float(np.mean(_inside(best, boxes))),
-            "pointing/model/oracle": float(np.mean(_inside(middles, boxes).any(1))),
+        scores = {}
+        for name, texts in self.texts.items():
+            _, _, units, most = self.run(params, self.image, texts)
+            middles = (units[..., :2] + units[..., 2:]) / 2
+            best = np.take_along_axis(middles, most[:, None, None], 1)
+            scores[f"pointing/{name}"] = float(np.mean(_inside(best, boxes)))
+            scores[f"pointing/{name}/oracle"] = float(np.mean(_inside(middles, boxes).any(1)))
+        scores |= {
             "pointing/centre_prior": float(np.mean(_inside(np.full((len(boxes), 1, 2), 0.5), boxes))),
             "pointing/random": float(np.mean((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))),
             "pointing/n": len(boxes),
