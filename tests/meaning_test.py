@@ -271,7 +271,10 @@ def test_pointing_counts_points_in_the_box(evaluators):
         found = np.tile(weights, (len(boxes), 1)), np.ones(len(boxes)), units, np.full(len(boxes), np.argmax(weights))
         evaluator.run = lambda params, image, masked, found=found: found
         scores = evaluator(None).scores
-        assert scores["pointing/model"] == expected and scores["pointing/model/oracle"] == 1
+        assert (
+            scores["pointing/model"] == scores.get("pointing/named", expected) == expected
+            and scores["pointing/model/oracle"] == 1
+        )
     assert 0.05 < scores["pointing/random"] < scores["pointing/centre_prior"] < 0.5
 
 
@@ -360,6 +363,13 @@ def test_every_word_is_associated(model, tmp_path):
     for one in found:
         assert one.weights.sum() == pytest.approx(1, rel=1e-5) and 0 < one.strength < 1
         assert one.boxes.shape == (len(one.weights), 4)
+    given = model.associate("a red 배가 있다", RECORDS[0].image, boxes=[(0, 0, 0.5, 1), (0.5, 0, 1, 1)])
+    for one in given:  # a half of the picture is one object: its units weigh alike
+        half = one.weights[one.boxes[:, 2] <= 0.5]
+        np.testing.assert_allclose(half, half[0], rtol=1e-4)
+        assert one.weights.sum() == pytest.approx(1, rel=1e-4)
+    with pytest.raises(UserError, match="an empty list of boxes"):
+        model.associate("a bat", RECORDS[0].image, boxes=[])
     read = model._in_dictionary("a red 배가 있다")
     assert [read(one.place) for one in found] == [False, False, True, False]
     draw_association(RECORDS[0].image, found, tmp_path / "found.png")
@@ -385,6 +395,7 @@ def test_what_is_bright_is_where_the_weight_lies():
         (lambda m: m.sense("a red bat", "bat", dictionary="none.tsv"), "none.tsv"),
         (lambda m: m.sense("a " * 40 + "bat", "bat"), "this model reads 64: shorten the text"),
         (lambda m: m.answer("  "), "the question is empty"),
+        (lambda m: m.answer("what " * 40), "ask in fewer words"),
         (lambda m: m.associate(" . ", RECORDS[0].image), "no word in ' . '"),
         (lambda m: m.associate("a bat", "nowhere.png"), "nowhere.png does not exist"),
     ],

@@ -295,6 +295,25 @@ def test_names_and_colours_tell_most_pictures_apart():
     assert 0.85 < scores["objects/text_to_image/R@1"] <= 1.0 and scores["objects/image_to_text/R@1"] > 0.9
 
 
+def test_a_record_may_be_masked_in_several_texts(make_config, batch_at):
+    several = make_config({
+        "model.regions.count": 4, "model.unmasking": True, "model.text.max_bytes": 64,
+        "objectives": {"mask_predict": options("mask_predict", canvases=3)},
+    })  # fmt: skip
+    batch = jax.tree.map(jnp.asarray, batch_at(several)["image_text"])
+    rows = batch["image"].shape[0]
+    assert batch["canvas"].shape[:2] == (rows, 3)
+    assert all(len(np.unique(np.asarray(texts), axis=0)) == 2 for texts in batch["canvas"])  # two captions were drawn
+    bound = make_model(several).bind({"params": jax.jit(lambda: init(several))().params})
+    loss, metrics = make(several)["mask_predict"].loss(Passes(bound, batch), jax.random.key(0))
+    assert 0 < float(loss) < 20 and np.isfinite(float(metrics["bits_per_byte"]))
+    with pytest.raises(UserError, match="canvases"):
+        make_config({
+            "model.regions.count": 4, "model.unmasking": True,
+            "objectives": {"mask_predict": options("mask_predict", canvases=0)},
+        })  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def canvases():
     """Two hundred rows of the same canvas, and where its caption and EOS stand."""
@@ -479,8 +498,11 @@ def test_objects_may_be_discovered_in_the_place_of_given_boxes(make_config, batc
     np.testing.assert_allclose(objects.spans, seen(groups.tokens.spans, found.model.image))
     given = dataclasses.replace(found.model.regions, discovered=False)
     boxed = make_model(dataclasses.replace(found, model=dataclasses.replace(found.model, regions=given)))
-    by_box = boxed.bind(bound.variables).grounded(tokens, objects.spans)
-    assert by_box.vectors.shape == objects.vectors.shape
+    by_box = boxed.bind(bound.variables)
+    with pytest.raises(UserError, match="in given boxes"):
+        by_box.grounded(tokens, None)
+    same = by_box.regions(tokens, groups.groups, objects.spans)
+    np.testing.assert_allclose(same.vectors, objects.vectors)
     loss, _ = make(found)["match"].loss(Passes(bound, batch), jax.random.key(0))
     assert np.isfinite(float(loss))
     bare = [dataclasses.replace(record, regions=()) for record in Playroom("val").read(range(4))]

@@ -202,7 +202,7 @@ class AudioConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RegionsConfig:
-    """Objects with boxes as the picture's part of a fused sequence (EP 3 889 830).
+    """Objects, given or discovered, as the picture's part of a fused sequence (EP 3 889 830).
 
     Attributes:
       count: most objects of a picture, of more the largest; 0 is a model without them.

@@ -276,7 +276,8 @@ class Model:
         if most and not 1 <= len(given) <= most:
             raise UserError(f"this run matches texts with objects: give the boxes of 1 to {most} of the picture's")
         if given and not most:
-            raise UserError("this run matches texts with whole pictures: leave the boxes out")
+            what = "objects that it finds itself" if self.config.model.regions.discovered else "whole pictures"
+            raise UserError(f"this run matches texts with {what}: leave the boxes out")
         if most and _several(image):
             raise UserError("boxes are of one picture: give the pictures one after the other")
         shown = np.stack([picture(p, self.config) for p in pictures])
@@ -474,11 +475,11 @@ class Model:
         """
         options = self._trained("sense")
         if tabs and dictionary is None:
-            raise UserError("tabs are given without a dictionary: name the directory of WordNet that they belong to")
+            raise UserError("tabs are given without a dictionary: name the one that they belong to")
         ids, surface = marked(text, word, self.config.model.text.max_bytes, occurrence)
         own = self._dictionary(options.dictionary, options.tabs)
         book = own if dictionary is None else self._dictionary(dictionary, tabs)
-        languages = dict.fromkeys((language,) if language else (*self.config.data.languages, *playroom.LANGUAGES))
+        languages = (language,) if language else self._languages()
 
         def listed(book: Dictionary) -> tuple[Sense, ...]:
             asked = ((form, tag) for tag in languages for form in (surface, word.strip()))
@@ -499,10 +500,14 @@ class Model:
                 return carried
         return self._senses(ids, senses, image, by_byte=True)
 
+    def _languages(self) -> tuple[str, ...]:
+        """Languages that a word may be of, those of the run first."""
+        return tuple(dict.fromkeys((*self.config.data.languages, *playroom.LANGUAGES)))
+
     def _symbolic(self, book: Dictionary) -> Symbolic:
         """The measure of how alike definitions of a dictionary are; read off all of it, once."""
         if id(book) not in self._scorers:
-            self._scorers[id(book)] = book, Symbolic(book.glosses(DOCUMENTS))
+            self._scorers = {id(book): (book, Symbolic(book.glosses(DOCUMENTS)))}
         return self._scorers[id(book)][1]
 
     def _senses(
@@ -519,7 +524,7 @@ class Model:
         nats = self._call(score_candidates, data, ids[None], glosses, gone, association=options.association)
         found = nats[0, : len(senses)]
         if by_byte:  # else the shortest definition would be the likeliest, whatever is shown
-            found = found / np.sum(glosses[0, : len(senses)] != vocab.PAD, -1)
+            found = found / (np.sum(glosses[0, : len(senses)] != vocab.PAD, -1) - 1)  # SEP is given
         return _ranked(senses, found)
 
     def associate(self, text: str, image: Picture, boxes: Sequence[Sequence[float]] | None = None) -> list[Associated]:
@@ -539,20 +544,28 @@ class Model:
         """
         if not self.config.model.association:
             raise UserError("this run has no association: load one trained with config.model.association=True")
+        if boxes is not None:
+            self._has_places()
         named, ids = each_masked(text, self.config.model.text.max_bytes, self._in_dictionary(text))
         shown = np.repeat(picture(image, self.config)[None], len(ids), 0)
         given = () if boxes is None else (np.repeat(_given(boxes)[None], len(ids), 0),)
         rows = zip(named, *self._call(pointed, shown, ids, *given), strict=True)
         return [Associated(word, place, float(power), w, b, int(most)) for (word, place), w, power, b, most in rows]
 
+    def _has_places(self) -> None:
+        if self.config.model.image.embedder != "pixels":
+            raise UserError("this run reads the bytes of image files, which have no places: load one that reads pixels")
+
     def _in_dictionary(self, text: str) -> Callable[[Word], bool]:
-        """Whether a word of a text has a sense in the dictionary that the run has learned; no word of another run."""
+        """Whether a word of a text is in the dictionary that the run has learned; none where that is not here."""
         sense = self.config.objectives.get("sense")
         if sense is None:
             return lambda word: False
-        dictionary = self._dictionary(sense.dictionary, sense.tabs)
-        languages = dict.fromkeys((*self.config.data.languages, *playroom.LANGUAGES))
-        found = [named for tag in languages for named in entities(Caption(text, tag), dictionary)]
+        try:
+            dictionary = self._dictionary(sense.dictionary, sense.tabs)
+        except UserError:  # a checkpoint without the file that it learned from still associates
+            return lambda word: False
+        found = [named for tag in self._languages() for named in entities(Caption(text, tag), dictionary)]
         return lambda word: any(word.start <= named.start and named.end <= word.end for named in found)
 
     def objects(self, image: Picture, boxes: Sequence[Sequence[float]] | None = None) -> Found:
@@ -565,8 +578,7 @@ class Model:
         Raises:
           UserError: the picture cannot be read, the run reads files and no pixels, or a box is none.
         """
-        if self.config.model.image.embedder != "pixels":
-            raise UserError("this run reads the bytes of image files, which have no places: load one that reads pixels")
+        self._has_places()
         shown = picture(image, self.config)[None]
         keep = kept(self.config)
         if boxes is None:
@@ -693,9 +705,10 @@ class Model:
         elif known and language not in known:
             raise UserError(f"unknown language {language!r}: this run has learned {', '.join(known)}")
         if data.source == "playroom":
-            style = style or "list"
-            if style not in playroom.STYLES:
-                raise UserError(f"unknown style {style!r}: this run has learned {', '.join(playroom.STYLES)}")
+            styles = data.styles or playroom.STYLES
+            style = style or ("list" if "list" in styles else styles[0])
+            if style not in styles:
+                raise UserError(f"unknown style {style!r}: this run has learned {', '.join(styles)}")
         return language, style
 
     def _candidates(self, candidates: Sequence[str], what: str = "candidates") -> list[str]:
@@ -744,7 +757,7 @@ def _box(box: Sequence[float]) -> tuple[float, float, float, float]:
 def _given(boxes: Sequence[Sequence[float]]) -> Float[np.ndarray, "K 4"]:
     """Boxes that a user gave, at least one."""
     if not len(boxes):
-        raise UserError("an empty list of boxes was given: give at least one, or none at all to discover them")
+        raise UserError("an empty list of boxes was given: give at least one, or leave the boxes out")
     return np.asarray([_box(box) for box in boxes], np.float32)
 
 

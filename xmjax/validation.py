@@ -263,10 +263,11 @@ def _objective(name: str, options: Any, config: Config) -> None:
               f"objectives.{name} hears sounds; set it to True")  # fmt: skip
         check(stream.further or not read & {*model.others}, f"{where}.further", False,
               f"objectives.{name} reads {', '.join(sorted(read & {*model.others}))}; set it to True")  # fmt: skip
-    for field in ("rate", "drop", "entities", "thirds", "gain", "parallel", "wrong", "hard", "both"):
+    shares = ("rate", "drop", "entities", "thirds", "gain", "parallel", "wrong", "hard", "both", "words", "begun")
+    for field in (*shares, "unknown"):
         share = getattr(options, field, 0)
         check(0 <= share <= 1, f"objectives.{name}.{field}", share, "must be a share, from 0 to 1")
-    for field in ("spans", "alternatives", "questions", "every"):
+    for field in ("spans", "alternatives", "questions", "every", "canvases"):
         count = getattr(options, field, 1)
         check(count >= 1, f"objectives.{name}.{field}", count, "must be at least 1")
     temperature = getattr(options, "temperature", 1)

@@ -282,6 +282,13 @@ def test_a_masked_word_leaves_no_article_behind():
         assert all(len(rest) == 1 for rest in rests.values())
 
 
+def test_toys_alike_are_of_one_kind_in_different_colours():
+    for record in playroom.Playroom("val", "alike").read(range(50)):
+        toys = record.truth.toys
+        assert len(toys) > 1 and len({toy.kind for toy in toys}) == 1
+        assert len({toy.color for toy in toys}) == len(toys)
+
+
 @pytest.mark.parametrize("grade", world.GRADES)
 def test_fills_have_one_answer(grade):
     asked = answered = 0

@@ -93,8 +93,6 @@ def test_broken_files(name, data, message, tmp_path):
 
 @pytest.mark.parametrize("name", ["none", "none.tsv", "none.jsonl.gz", "none.xml"])
 def test_missing_files(name, tmp_path):
-    if name.endswith(".xml"):
-        pytest.importorskip("wn", reason="the extra 'dictionary' is not installed")
     with pytest.raises(UserError, match=f"{name} cannot be read: No such file"):
         open_dictionary(str(tmp_path / name))
 

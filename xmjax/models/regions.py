@@ -1,4 +1,4 @@
-"""Regions: objects with boxes as tokens, after EP 3 889 830: content, coordinates, order and an identifier of the
+"""Regions: objects as tokens, after EP 3 889 830: content, coordinates, order and an identifier of the
 modality, at the width of the text's tokens.
 """
 

@@ -37,7 +37,7 @@ class Options(base.Options):
 
     Attributes:
       dictionary: "playroom", or the path of a dictionary (docs/data.md).
-      tabs: tab files of the Open Multilingual WordNet, for a directory of WordNet.
+      tabs: tab files of the Open Multilingual WordNet, for a directory of WordNet; further LMF files, for LMF.
       scorer: what measures how near a sense is to the captions of the picture: "" by the words that they share, else
         the workdir of an earlier run, by the cosine of its text tower's vectors.
       threshold: least similarity between a sense and the captions; a sense below it is never learned.

@@ -19,7 +19,7 @@ class Playroom(Source):
     """Scenes of toys with captions, made when asked for.
 
     Each caption has a wording drawn from ``styles``, but where that has nothing true to say: a scene with a single toy
-    is always described in style "one" or "bare", and one without a clear relation (in clutter) in style "list". For
+    is described in style "one", "bare" or "place", and one without a clear relation (in clutter) in style "list". For
     retrieval, ask for ``styles=("pair",)`` and take the first caption.
     """
 
