@@ -1,6 +1,6 @@
 """What a training step costs with a picture's tokens reduced, by method and budget, on a CPU.
 
-    python launch/bench.py --config=configs/bench/reduction.py     two CPU cores, five minutes; nothing else may run
+    python launch/bench.py --config=configs/bench/reduction.py     two CPU cores, seven minutes; nothing else may run
 
 The cases are the arms of configs/sweeps/reduction.py, which tells what they cost in quality.
 """
