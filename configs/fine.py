@@ -4,8 +4,8 @@
     python launch/pretrain.py --config=configs/fine.py:smoke    two CPU cores, under a minute, learns nothing
 
 One layer over the picture stands in the place of two, for the sake of time. Tokens that see all of the picture need not
-lie on a thing for words to find it there. How two things stand to each other takes more heads and a second layer of the
-decoder to be told (docs/log.md). Other sizes are the base config's.
+lie on a thing for words to find it there. With four heads and a second layer of the decoder more is told of how two
+things stand to each other (docs/log.md). Other sizes are the base config's.
 """
 
 from ml_collections import ConfigDict

@@ -13,7 +13,7 @@ from PIL import Image
 from xmjax import vocab
 from xmjax.config import Config
 from xmjax.data import images
-from xmjax.data.arrays import MARKING, audio_bytes, image_bytes, marked_ids, masked_ids, window
+from xmjax.data.arrays import MARKING, audio_bytes, image_bytes, marked_ids, masked_ids, named_ids, window
 from xmjax.data.source import Record, Word
 from xmjax.data.words import words
 from xmjax.errors import UserError
@@ -185,9 +185,7 @@ def each_masked(
         raise UserError(f"{text!r} has {units[-1].end} bytes, and this model reads {length}: shorten the text")
     data = text.encode()
     named = [(data[unit.start : unit.end].decode(), unit) for unit in units]
-    seen = [unit.end + MARKING <= length and read(unit) for unit in units]
-    rows = [(marked_ids if marks else masked_ids)(text, unit, length) for unit, marks in zip(units, seen, strict=True)]
-    return named, np.stack(rows)
+    return named, np.stack([(named_ids if read(unit) else masked_ids)(text, unit, length) for unit in units])
 
 
 def _marked(text: str) -> tuple[int, int]:

@@ -103,8 +103,8 @@ class Model:
 
     Pictures are given as a path, the bytes of an image file, a picture of Pillow or raw RGB bytes uint8 [Y, X, 3];
     texts as str. Where a list of them is given (or an array [B, Y, X, 3]), the answer is the list of their answers.
-    Texts longer than the model reads are cut off, as in training. What is compiled is kept: shapes do not depend on
-    the inputs.
+    Texts longer than the model reads are cut off, as in training, but for those that something is asked of. What is
+    compiled is kept: shapes do not depend on the inputs.
 
     Attributes:
       config: of the run.
@@ -464,7 +464,7 @@ class Model:
           image: what the sentence is about.
           language: of the text; default the first in which the dictionary has the word.
           dictionary: name or path (see `lexicon.open_dictionary`), or an opened one; default the one of the run.
-          tabs: tab files of the Open Multilingual WordNet, for a directory of WordNet.
+          tabs: tab files of the Open Multilingual WordNet, for a directory of WordNet; further LMF files, for LMF.
           occurrence: as of `fill`.
 
         Returns:

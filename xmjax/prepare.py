@@ -140,7 +140,7 @@ def coverage(workdir: str, dictionary: str = "", tabs: Sequence[str] = (), limit
     Args:
       workdir: of a run, a smoke run of the same data for one; its `sense` says how senses are scored.
       dictionary: name or path; default the one of the run's `sense`.
-      tabs: tab files of the Open Multilingual WordNet, for a directory of WordNet.
+      tabs: tab files of the Open Multilingual WordNet, for a directory of WordNet; further LMF files, for LMF.
       limit: most records that are read.
 
     Raises:

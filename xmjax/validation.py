@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xmjax.config import STREAMS, AudioConfig, Config, ModelConfig
+from xmjax.data.playroom.world import GRADES
 from xmjax.errors import UserError
 from xmjax.models.fusion import FUSIONS
 from xmjax.models.objects import METHODS
@@ -89,8 +90,8 @@ def _streams(config: Config) -> None:
     for field in ("data", "frame_audio"):
         stream = _at(config, field)
         one_of(f"{field}.fit", stream.fit, "stretch", "crop", "pad")
-        one_of(f"{field}.grade", stream.grade, "easy", "cluttered", "single", "alike")
-        one_of(f"{field}.first_grade", stream.first_grade, "", "easy", "cluttered", "single", "alike")
+        one_of(f"{field}.grade", stream.grade, *GRADES)
+        one_of(f"{field}.first_grade", stream.first_grade, "", *GRADES)
         check(0 <= stream.first_share <= 1, f"{field}.first_share", stream.first_share, "must be a share, from 0 to 1")
         # Clips have sounds without being asked for them: a run of the playroom is evaluated on them as it is.
         sounds = not stream.sound or (
@@ -263,8 +264,9 @@ def _objective(name: str, options: Any, config: Config) -> None:
               f"objectives.{name} hears sounds; set it to True")  # fmt: skip
         check(stream.further or not read & {*model.others}, f"{where}.further", False,
               f"objectives.{name} reads {', '.join(sorted(read & {*model.others}))}; set it to True")  # fmt: skip
-    shares = ("rate", "drop", "entities", "thirds", "gain", "parallel", "wrong", "hard", "both", "words", "begun")
-    for field in (*shares, "unknown"):
+    for field in (
+        "rate", "drop", "entities", "thirds", "gain", "parallel", "wrong", "hard", "both", "words", "begun", "unknown",
+    ):  # fmt: skip
         share = getattr(options, field, 0)
         check(0 <= share <= 1, f"objectives.{name}.{field}", share, "must be a share, from 0 to 1")
     for field in ("spans", "alternatives", "questions", "every", "canvases"):

@@ -127,6 +127,11 @@ def marked_ids(text: str, word: Word, length: int) -> UInt16[np.ndarray, " L"]:
     return ids
 
 
+def named_ids(text: str, word: Word, length: int) -> UInt16[np.ndarray, " L"]:
+    """`marked_ids` where there is room for the word behind the text, else `masked_ids`."""
+    return (marked_ids if word.end + MARKING <= length else masked_ids)(text, word, length)
+
+
 def gloss_ids(gloss: str, max_bytes: int) -> UInt16[np.ndarray, " W"]:
     """The decoder's sequence SEP gloss EOS, cut between characters and padded to max_bytes + 2."""
     return written(vocab.SEP, gloss, max_bytes)

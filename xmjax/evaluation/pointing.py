@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from xmjax.data import playroom
-from xmjax.data.arrays import MARKING, marked_ids, masked_ids
+from xmjax.data.arrays import masked_ids, named_ids
 from xmjax.data.source import Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.models.association import sentinel_tokens
@@ -23,13 +23,13 @@ class PointingItem:
     Attributes:
       record: with the picture.
       masked: a caption with the word masked.
-      marked: the same with the word behind it; None where there is no room.
+      named: the same with the word behind it, where there is room.
       box: (y0, x0, y1, x1) as fractions of the side.
     """
 
     record: Record
     masked: np.ndarray
-    marked: np.ndarray | None
+    named: np.ndarray
     box: tuple[float, float, float, float]
 
 
@@ -45,9 +45,8 @@ def pointing_items(records: Sequence[Record], max_bytes: int) -> list[PointingIt
             word, toy = found[i // len(record.captions) % len(found)]
             y0, x0, y1, x1 = (edge / record.truth.image_size for edge in record.truth.toys[toy].box)
             asked = caption.words[word]
-            masked = masked_ids(caption.text, asked, max_bytes)
-            marked = marked_ids(caption.text, asked, max_bytes) if asked.end + MARKING <= max_bytes else None
-            items.append(PointingItem(record, masked, marked, (y0, x0, y1, x1)))
+            masked, named = (ids(caption.text, asked, max_bytes) for ids in (masked_ids, named_ids))
+            items.append(PointingItem(record, masked, named, (y0, x0, y1, x1)))
     return items
 
 
@@ -67,7 +66,7 @@ class PointingEvaluator(Evaluator):
         self.image = self.pictures(item.record for item in self.items)
         self.texts = {"model": np.stack([item.masked for item in self.items])}
         if "sense" in self.config.objectives:
-            self.texts["named"] = np.stack([item.masked if item.marked is None else item.marked for item in self.items])
+            self.texts["named"] = np.stack([item.named for item in self.items])
         self.run = self.compiled(pointed)
 
     def __call__(self, params):

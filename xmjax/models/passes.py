@@ -89,7 +89,12 @@ class Passes:
 
     def repeated(self, modality: str, count: int) -> Tokens:
         """What of the modality's tokens is fused with others, each row ``count`` times [B * count, T, D]."""
-        return jax.tree.map(lambda x: repeat(x, "b ... -> (b c) ...", c=count), self.reduced(modality))
+        return repeated(self.reduced(modality), count)
+
+
+def repeated(tokens: Tokens, count: int) -> Tokens:
+    """Each row ``count`` times, its copies next to each other."""
+    return jax.tree.map(lambda x: repeat(x, "b ... -> (b c) ...", c=count), tokens)
 
 
 def masked_memory(

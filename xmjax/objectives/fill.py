@@ -38,7 +38,7 @@ class Options(base.Options):
         modality that is learned easily; within a microbatch, where there are several.
       entities: share of captions of which only words that a dictionary has are masked, where it has any.
       dictionary: "playroom", or the path of a dictionary (docs/data.md), that tells entities.
-      tabs: tab files of the Open Multilingual WordNet, for a directory of WordNet.
+      tabs: tab files of the Open Multilingual WordNet, for a directory of WordNet; further LMF files, for LMF.
       thirds: share of captions that another caption of the same picture, or of a similar one (`data.similar`), is
         joined to, where both fit; an entity of the first is masked then, with every word related to it in both.
       gain: share of captions whose masked words are chosen by how much the picture helps to write them.

@@ -6,13 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Array, Bool, Int, Integer
 
 from xmjax import vocab
 from xmjax.data.arrays import canvas, draw
 from xmjax.errors import UserError
 from xmjax.models.embedders import Tokens
+from xmjax.models.passes import repeated
 from xmjax.objectives import base
 from xmjax.training import flops
 
@@ -75,9 +76,7 @@ class MaskPredict(base.Objective):
         o, model = self.options, passes.model
         ids = rearrange(passes.batch["canvas"].astype(jnp.int32), "b n l -> (b n) l")
         masked, wholly = drawn_masks(rng, ids, o.unknown, o.begun, o.words)
-        other = jax.tree.map(
-            lambda x: repeat(x, "b ... -> (b n) ...", n=o.canvases), passes.fused_with_text(o.modality)
-        )
+        other = repeated(passes.fused_with_text(o.modality), o.canvases)
         logits = unmasked(model, o.modality, other, passes.text(hidden(ids, masked)))
         nats = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, ids[..., None], -1)[..., 0]
         count = jnp.sum(masked, -1)
