@@ -48,6 +48,8 @@ def get_config(arg: str = "") -> ConfigDict:
     kept = {objective: config.objectives[objective].to_dict()} if objective in config.objectives else {}
     with config.unlocked():
         config.objectives = ConfigDict(kept or {objective: options(objective)})
+    if objective == "answer" and config.model.regions.count:
+        config.objectives.answer.objects = True  # what the run has learned to read
     config.evaluation.names, config.evaluation.best, config.evaluation.every = (evaluator,), "", 0
     optimizer = config.optimizer
     optimizer.name, optimizer.trained = "adamw", given["train"]

@@ -1,9 +1,10 @@
 """Match and masked objects in a few minutes: the ground of ablations of the semantic model in configs/sweeps/.
 
-    python launch/pretrain.py --config=configs/objects.py          two CPU cores, three minutes by estimate
+    python launch/pretrain.py --config=configs/fine.py
+    python launch/pretrain.py --config=configs/objects.py --config.begin_from=runs/fine    one CPU core, four minutes
     python launch/pretrain.py --config=configs/objects.py:smoke    two CPU cores, under a minute, learns nothing
 
-English alone and twice as many single toys as the semantic run, so that a few minutes lead between easy and hard.
+English alone, one fused layer and half of the batch, so that a few minutes lead between easy and hard.
 """
 
 from ml_collections import ConfigDict
@@ -22,6 +23,6 @@ def get_config(arg: str = "") -> ConfigDict:
         del config.objectives.mask_predict
     config.evaluation.names = ("retrieval", "match", "objects")
     if size in ("tiny", "small") and not smoke:
-        config.data.languages, config.data.first_share = ("en",), 0.5
-        config.steps = 300
+        config.data.languages, config.batch_size, config.steps = ("en",), 32, 400
+        config.model.fusion_layers = 1
     return config

@@ -14,6 +14,7 @@ Objects come with boxes and labels, which the playroom knows. Each is pooled fro
 from ml_collections import ConfigDict
 
 from configs.base import parse, run_name, start, weigh
+from configs.fine import see_objects
 from xmjax.objectives import options
 
 

@@ -80,6 +80,35 @@ def test_a_loaded_model_matches_texts_with_pictures(config, make_config):
         Model(make_config(), {}).match("a", records[0].image)
 
 
+def test_answers_may_read_objects_in_the_place_of_tokens(make_config, batch_at):
+    objective = options("answer", objects=True)
+    config = make_config({"model.regions.count": 4, "objectives": {"answer": objective}})
+    params = jax.jit(lambda: init(config))().params
+    model, objectives = make_model(config).bind({"params": params}), make(config)
+    loss = jax.jit(lambda batch: total_loss(objectives, model, batch, jnp.int32(0), jax.random.key(0))[0])
+    (batch,) = batch_at(config).values()
+    moved = batch | {"boxes": batch["boxes"][::-1]}
+    first, second = loss({"image_text": batch}), loss({"image_text": moved})
+    assert np.isfinite(first) and first != second
+
+    loaded, record = Model(config, params), Playroom("val").read([0])[0]
+    boxes = [region.box for region in record.regions]
+    question = "what color is the bat?"
+    assert isinstance(loaded.answer(question, record.image, boxes), str)
+    assert isinstance(loaded.answer(question), str)  # the guess without a picture asks for no boxes
+    for image, given, message in (
+        (record.image, None, "answers with objects: give the boxes of 1 to 4"),
+        (None, boxes, "boxes are given without a picture"),
+        ([record.image], boxes, "boxes are of one picture"),
+    ):
+        with pytest.raises(UserError, match=message):
+            loaded.answer(question, image, given)
+    with pytest.raises(UserError, match="answers with whole pictures: leave the boxes out"):
+        Model(make_config({"objectives": {"answer": options("answer")}}), params).answer("a?", record.image, boxes)
+    with pytest.raises(UserError, match="objects reads the objects of pictures"):
+        make(make_config({"objectives": {"answer": objective}}))
+
+
 def test_of_an_unknown_picture_boxes_are_hidden_too(model):
     boxes = jnp.array([[[0.0, 0, 0.5, 0.5], [0.25, 0.25, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]])
     moved = boxes.at[0, 0].set(jnp.array([0.1, 0.3, 0.2, 0.9]))

@@ -272,19 +272,36 @@ class Model:
         """
         self._trained("match")
         texts, pictures, single = _paired(text, image)
-        most, given = self.config.model.regions.given, [Region(_box(box), "") for box in boxes or ()]
-        if most and not 1 <= len(given) <= most:
-            raise UserError(f"this run matches texts with objects: give the boxes of 1 to {most} of the picture's")
-        if given and not most:
-            what = "objects that it finds itself" if self.config.model.regions.discovered else "whole pictures"
-            raise UserError(f"this run matches texts with {what}: leave the boxes out")
-        if most and _several(image):
-            raise UserError("boxes are of one picture: give the pictures one after the other")
+        around = self._objects_in(boxes, image, "matches texts", bool(self.config.model.regions.count))
         shown = np.stack([picture(p, self.config) for p in pictures])
         ids = np.stack([text_ids(t, self.config.model.text.max_bytes) for t in texts])
-        logits = self._call(_matched, shown, np.repeat(boxes_array(given, max(1, most))[None], len(ids), 0), ids)
+        logits = self._call(_matched, shown, np.repeat(around[None], len(ids), 0), ids)
         found = [float(1 / (1 + np.exp(-logit))) for logit in logits]
         return found[0] if single else found
+
+    def _objects_in(
+        self, boxes: Sequence[Sequence[float]] | None, image: Any, does: str, objects: bool
+    ) -> Float[np.ndarray, "K 4"]:
+        """Boxes of a picture's objects as the model reads them, checked against what it reads.
+
+        Args:
+          boxes: what was given.
+          image: the picture they are of, or None.
+          does: what the run does with it, for messages.
+          objects: whether it reads objects for that.
+        """
+        regions = self.config.model.regions
+        most, given = regions.given if objects else 0, [Region(_box(box), "") for box in boxes or ()]
+        if most and image is not None and not 1 <= len(given) <= most:
+            raise UserError(f"this run {does} with objects: give the boxes of 1 to {most} of the picture's")
+        if given and not most:
+            what = "objects that it finds itself" if objects and regions.discovered else "whole pictures"
+            raise UserError(f"this run {does} with {what}: leave the boxes out")
+        if given and image is None:
+            raise UserError("boxes are given without a picture: give the picture that they are of")
+        if most and _several(image):
+            raise UserError("boxes are of one picture: give the pictures one after the other")
+        return boxes_array(given, max(1, most))
 
     def localize(self, image: Picture, audio: Sound) -> Float[np.ndarray, "S S"]:
         """Where in a picture a sound comes from: cosines of the sound with the picture's parts, for every pixel.
@@ -421,13 +438,26 @@ class Model:
         texts = [[vocab.decode(one) for one in row] for row in ids]
         return texts if several else texts[0]
 
-    def answer(self, question: str | Sequence[str], image: Picture | Sequence[Picture | None] | None = None) -> Any:
+    def answer(
+        self,
+        question: str | Sequence[str],
+        image: Picture | Sequence[Picture | None] | None = None,
+        boxes: Sequence[Sequence[float]] | None = None,
+    ) -> Any:
         """The answer to a question about a picture, or the guess without one; a list gives a list.
 
+        Args:
+          question: one, or several.
+          image: what is asked about.
+          boxes: of the objects of a single picture, (y0, x0, y1, x1) as fractions of the side, where the model reads
+            objects.
+
         Raises:
-          UserError: the question is empty or too long, a picture cannot be read, or the run has not trained answer.
+          UserError: the question is empty or too long, a picture cannot be read, boxes are missing or too many, or the
+            run has not trained answer.
         """
-        longest, length = self._trained("answer").max_answer_bytes, self.config.model.text.max_bytes
+        options = self._trained("answer")
+        longest, length = options.max_answer_bytes, self.config.model.text.max_bytes
         questions, pictures, single = _paired(question, image)
         if not all(q.strip() for q in questions):
             raise UserError("the question is empty: ask something, such as 'what color is the ball?'")
@@ -438,7 +468,9 @@ class Model:
                 )
         ids = np.stack([asked(Question(q, ""), longest, length)[0] for q in questions])
         shown, absent = self._shown(pictures)
-        texts = [vocab.decode(row) for row in self._call(write_answer, shown, ids, absent, length=longest)]
+        around = np.repeat(self._objects_in(boxes, image, "answers", options.objects)[None], len(ids), 0)
+        found = self._call(write_answer, shown, around, ids, absent, length=longest, objects=options.objects)
+        texts = [vocab.decode(row) for row in found]
         return texts[0] if single else texts
 
     def sense(

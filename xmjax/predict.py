@@ -139,9 +139,9 @@ def match(model: Model, text: str, image: str, boxes: list[str] | None = None) -
 
 
 @COMMANDS.register("answer")
-def answer(model: Model, text: str, image: str | None = None) -> Answer:
+def answer(model: Model, text: str, image: str | None = None, boxes: list[str] | None = None) -> Answer:
     """The answer to a question about a picture."""
-    found = model.answer(text, image)
+    found = model.answer(text, image, _boxes(boxes))
     return Answer({"answer": found}, [found])
 
 

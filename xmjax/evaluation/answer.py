@@ -11,11 +11,13 @@ from jaxtyping import Array
 from xmjax import vocab
 from xmjax.data import playroom
 from xmjax.data.arrays import asked
+from xmjax.data.regions import boxes_array
 from xmjax.data.source import Question, Record
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
-from xmjax.evaluation.fill import read_masked
 from xmjax.evaluation.items import commonest
+from xmjax.evaluation.match import encoded_image
 from xmjax.models.generate import greedy
+from xmjax.models.passes import masked_memory
 
 DESCRIBE = "describe"
 """Kind of the questions that are requests to describe the one object meant; they are scored apart."""
@@ -23,18 +25,24 @@ DESCRIBE = "describe"
 
 @EVALUATORS.register("answer")
 class AnswerEvaluator(Evaluator):
-    """Greedy answers; right means equal to the one answer. One question a record, by turns of those it has."""
+    """Greedy answers; right means equal to the one answer. One question a record, by turns of those it has.
+
+    A run that answers by objects in given boxes is asked about records that have them.
+    """
 
     def __init__(self, config, mesh, records):
-        super().__init__(config, mesh, [r for r in records if r.questions])
+        options = config.objectives.get("answer")
+        objects = bool(options and options.objects)
+        count = config.model.regions.given if objects else 0
+        super().__init__(config, mesh, [r for r in records if r.questions and (r.regions or not count)])
         if not self.records:
             return
-        options = config.objectives.get("answer")
         longest = options.max_answer_bytes if options else config.model.text.max_bytes
         self.questions = [r.questions[i % len(r.questions)] for i, r in enumerate(self.records)]
         rows = [asked(question, longest, config.model.text.max_bytes)[0] for question in self.questions]
-        self.arrays = self.pictures(self.records), np.stack(rows)
-        self.run = self.compiled(partial(write_answer, length=longest))
+        boxes = np.stack([boxes_array(r.regions, max(1, count)) for r in self.records])
+        self.arrays = self.pictures(self.records), boxes, np.stack(rows)
+        self.run = self.compiled(partial(write_answer, length=longest, objects=objects))
 
     def __call__(self, params):
         if not self.records:
@@ -77,10 +85,22 @@ class AnswerEvaluator(Evaluator):
         return Report(scores, examples)
 
 
-def write_answer(model: Any, image: Array, question: Array, absent: Array, length: int) -> Array:
-    """Ids [B, length] that the decoder writes after questions with their sentinels [B, L] about pictures [B, ...]."""
+def write_answer(
+    model: Any, image: Array, boxes: Array, question: Array, absent: Array, *, length: int, objects: bool
+) -> Array:
+    """Ids [B, length] that the decoder writes after questions with their sentinels [B, L] about pictures [B, ...].
+
+    With ``objects`` it reads those in the boxes [B, K, 4], or those that the model discovers, in the place of the
+    picture's tokens.
+    """
+    if objects:
+        other = encoded_image(model, image, boxes)
+    else:
+        other = model.reduced("image", model.encode("image", image))
+    text = model.encode("text", question)
+    memory, valid = masked_memory(model, {"image": other}, question, text, {"image": absent})
     prompt = jnp.full((image.shape[0], 1), vocab.sentinel(0), jnp.int32)
-    return greedy(model, *read_masked(model, {"image": image}, question, {"image": absent}), prompt, length)
+    return greedy(model, memory, valid, prompt, length)
 
 
 def oracle(question: Question, record: Record) -> bool:

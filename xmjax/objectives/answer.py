@@ -9,7 +9,8 @@ import numpy as np
 from einops import rearrange
 
 from xmjax.data.arrays import asked, draw
-from xmjax.models.passes import masked_memory
+from xmjax.errors import UserError
+from xmjax.models.passes import masked_memory, repeated
 from xmjax.objectives import base
 from xmjax.training import flops
 
@@ -23,12 +24,15 @@ class Options(base.Options):
       max_answer_bytes: longest answer; longer ones are cut.
       drop: share of questions whose picture is treated as absent, so that a blind answer is an honest guess.
       modality: what is asked about.
+      objects: whether the picture's objects are read in the place of its tokens (`config.model.regions`), as `match`
+        and `mask_predict` read them.
     """
 
     questions: int = 1
     max_answer_bytes: int = 31
     drop: float = 0.1
     modality: str = "image"
+    objects: bool = False
 
 
 @base.OBJECTIVES.register("answer")
@@ -41,6 +45,14 @@ class Answer(base.Objective):
     Options = Options
     task = "referencing"
 
+    def __init__(self, options, config):
+        super().__init__(options, config)
+        if options.objects and (options.modality != "image" or not config.model.regions.count):
+            raise UserError(
+                "config.objectives.answer.objects reads the objects of pictures: give config.model.regions.count, such "
+                "as 4, and leave objectives.answer.modality at 'image'"
+            )
+
     def features(self, example: Any) -> dict[str, np.ndarray]:
         o, length = self.options, self.config.model.text.max_bytes
         chosen = draw(example.record.questions, o.questions, example.rng)
@@ -51,7 +63,8 @@ class Answer(base.Objective):
 
     def flops(self, share):
         o, model = self.options, self.config.model
-        other, text = flops.kept(model, o.modality), flops.tokens(model, "text") * share
+        other = model.regions.count if o.objects else flops.kept(model, o.modality)
+        text = flops.tokens(model, "text") * share
         return {
             f"encode/{o.modality}": flops.encode(model, o.modality),
             "question": o.questions * flops.encode(model, "text", share),
@@ -64,9 +77,10 @@ class Answer(base.Objective):
         sequences = rearrange(passes.batch["answer"], "b q w -> (b q) 1 w")
         absent = jax.random.bernoulli(rng, o.drop, (sequences.shape[0],))
         ids = rearrange(passes.batch["question"], "b q l -> (b q) l")
-        other = passes.repeated(o.modality, o.questions)
+        seen = passes.fused_with_text(o.modality) if o.objects else passes.reduced(o.modality)
+        other = repeated(seen, o.questions)
         memory, valid = masked_memory(model, {o.modality: other}, ids, passes.text(ids), {o.modality: absent})
         nats, count = base.decoded_nats(model, sequences, memory, valid)
         loss = jnp.mean(jnp.sum(nats, -1) / jnp.maximum(1, jnp.sum(count, -1)))
-        seen = ~absent[:, None]
-        return loss, {"bits_per_byte": base.bits_per_byte(nats * seen, count * seen)}
+        shown = ~absent[:, None]
+        return loss, {"bits_per_byte": base.bits_per_byte(nats * shown, count * shown)}
