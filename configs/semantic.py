@@ -1,12 +1,14 @@
 """Texts and objects as one input, learned by masking either and by telling whether they match (EP 3 889 830).
 
-    python launch/pretrain.py --config=configs/semantic.py          two CPU cores, half an hour by estimate
-    python launch/pretrain.py --config=configs/semantic.py:smoke    two CPU cores, under a minute, learns nothing
+    python launch/pretrain.py --config=configs/fine.py                             one CPU core, seventeen minutes
+    python launch/pretrain.py --config=configs/semantic.py --config.begin_from=runs/fine   one CPU core, half an hour
+    python launch/pretrain.py --config=configs/semantic.py:smoke                   under a minute, learns nothing
 
 With a library (docs/data.md) objects are told standard texts, and texts what they look like; a finished run makes it:
 
     python launch/prepare.py library --workdir=runs/semantic --output=library.safetensors
-    python launch/pretrain.py --config=configs/semantic.py --config.model.library.path=library.safetensors --workdir=DIR
+    python launch/pretrain.py --config=configs/semantic.py --config.begin_from=runs/fine \\
+        --config.model.library.path=library.safetensors --workdir=DIR
 
 Objects come with boxes and labels, which the playroom knows. Each is pooled from the picture's tokens inside its box.
 """
@@ -27,7 +29,10 @@ def get_config(arg: str = "") -> ConfigDict:
     if size in ("tiny", "small"):
         weigh(config, contrast=0.1, match=2.0, regions=2.0, mask_predict=2.0)
     if (size, smoke) == ("tiny", False):
-        config.model.image.unimodal_layers, config.model.fusion_layers, config.steps = 1, 2, 3600
+        see_objects(config)
+        config.model.fusion_layers, config.steps = 2, 1500
+        # The run that it begins with has seen single toys.
+        config.data.first_grade, config.data.first_share = "", 0.0
     return config
 
 
@@ -42,5 +47,6 @@ def add_tasks(config: ConfigDict) -> None:
     config.objectives = ConfigDict({n: options(n) for n in ("contrast", "match", "regions", "mask_predict")})
     # What things look like is learned many times faster, and what a text alone makes expect of a picture (docs/log.md).
     config.objectives.regions.seen, config.objectives.regions.everything = 1.0, 0.5
-    config.objectives.mask_predict.unknown, config.objectives.mask_predict.begun = 0.15, 0.5
+    mask_predict = config.objectives.mask_predict
+    mask_predict.unknown, mask_predict.begun, mask_predict.words, mask_predict.canvases = 0.15, 0.5, 0.5, 4
     config.evaluation.names = ("retrieval", "match", "objects", "mask_predict")

@@ -14,6 +14,9 @@ BEGUN = {**SMALL, "begin_from": "runs/base", "data.first_grade": "", "data.first
 FINE = {**BEGUN, **MODEL, "begin_from": "runs/fine"}
 """The same, begun with configs/fine.py."""
 
+BEGUN_FINE = {"begin_from": "runs/fine"}
+"""Nothing else, for configs that are set up for it."""
+
 SUBSETS = tuple(
     f"playroom/subsets/{name}"
     for name in (

@@ -1,25 +1,30 @@
 """What a library of standard texts and crops adds: texts told to objects, pictures told to texts, both or none.
 
-    python launch/sweep.py --config=configs/sweeps/library.py --jobs=2     two CPU cores, within an hour (12 runs)
+    python launch/sweep.py --config=configs/sweeps/library.py     two CPU cores, within an hour (12 runs)
 
 The library comes from a finished run of the same data, which holds the same records out:
 
-    python launch/pretrain.py --config=configs/objects.py --workdir=runs/objects
+    python launch/pretrain.py --config=configs/fine.py
+    python launch/pretrain.py --config=configs/objects.py --config.begin_from=runs/fine
     python launch/prepare.py library --workdir=runs/objects --output=runs/library.safetensors
+
+The table is docs/results/library.md.
 """
 
 from ml_collections import ConfigDict
 
+from configs.sweeps import BEGUN_FINE
+
 
 def get_config() -> ConfigDict:
     """Without, each way, and both."""
-    path = {"model.library.path": "runs/library.safetensors"}
+    path = BEGUN_FINE | {"model.library.path": "runs/library.safetensors"}
     return ConfigDict(
         {
             "name": "library",
             "base": "configs/objects.py",
             "arms": {
-                "none": {},
+                "none": BEGUN_FINE,
                 "texts to objects": path | {"model.library.texts": False},
                 "pictures to texts": path | {"model.library.objects": False},
                 "both": path,

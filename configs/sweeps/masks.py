@@ -2,10 +2,15 @@
 
 Words as such are not scored, for a model of single characters has never written more than one.
 
-python launch/sweep.py --config=configs/sweeps/masks.py --jobs=2     two CPU cores, within an hour (9 runs)
+    python launch/pretrain.py --config=configs/fine.py
+    python launch/sweep.py --config=configs/sweeps/masks.py     two CPU cores, half an hour (9 runs)
+
+The table is docs/results/masks.md.
 """
 
 from ml_collections import ConfigDict
+
+from configs.sweeps import BEGUN_FINE
 
 
 def get_config() -> ConfigDict:
@@ -15,9 +20,9 @@ def get_config() -> ConfigDict:
             "name": "masks",
             "base": "configs/objects.py",
             "arms": {
-                "words, groups": {},
-                "characters, groups": {"objectives.regions.unit": "character"},
-                "words, single objects": {"objectives.regions.groups": False},
+                "words, groups": BEGUN_FINE,
+                "characters, groups": BEGUN_FINE | {"objectives.regions.unit": "character"},
+                "words, single objects": BEGUN_FINE | {"objectives.regions.groups": False},
             },
             "seeds": (0, 1, 2),
             "metrics": (

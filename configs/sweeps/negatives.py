@@ -1,9 +1,14 @@
 """Which mismatches `match` learns from: any in the batch, those that the towers take for matches, or both.
 
-python launch/sweep.py --config=configs/sweeps/negatives.py --jobs=2     two CPU cores, within an hour (9 runs)
+    python launch/pretrain.py --config=configs/fine.py
+    python launch/sweep.py --config=configs/sweeps/negatives.py     two CPU cores, half an hour (9 runs)
+
+The table is docs/results/negatives.md.
 """
 
 from ml_collections import ConfigDict
+
+from configs.sweeps import BEGUN_FINE
 
 
 def get_config() -> ConfigDict:
@@ -13,9 +18,9 @@ def get_config() -> ConfigDict:
             "name": "negatives",
             "base": "configs/objects.py",
             "arms": {
-                "random": {"objectives.match.hard": 0.0},
-                "half hard": {"objectives.match.hard": 0.5},
-                "hard": {"objectives.match.hard": 1.0},
+                "random": BEGUN_FINE | {"objectives.match.hard": 0.0},
+                "half hard": BEGUN_FINE,
+                "hard": BEGUN_FINE | {"objectives.match.hard": 1.0},
             },
             "seeds": (0, 1, 2),
             "metrics": (

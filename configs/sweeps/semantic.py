@@ -1,11 +1,14 @@
 """Texts and objects as one input: configs/semantic.py with three seeds.
 
-    python launch/sweep.py --config=configs/sweeps/semantic.py      two CPU cores, an hour and a half
+    python launch/pretrain.py --config=configs/fine.py
+    python launch/sweep.py --config=configs/sweeps/semantic.py      two CPU cores, an hour
 
 The table is docs/results/semantic.md.
 """
 
 from ml_collections import ConfigDict
+
+from configs.sweeps import BEGUN_FINE
 
 
 def get_config() -> ConfigDict:
@@ -14,7 +17,7 @@ def get_config() -> ConfigDict:
         {
             "name": "semantic",
             "base": "configs/semantic.py",
-            "arms": {"semantic": {}},
+            "arms": {"semantic": BEGUN_FINE},
             "seeds": (0, 1, 2),
             "metrics": (
                 "playroom/match/auroc",
@@ -31,7 +34,8 @@ def get_config() -> ConfigDict:
                 "playroom/objects/text_to_image/R@1",
                 "playroom/objects/image_to_text/R@1",
                 "playroom/mask_predict/exact",
-                "playroom/mask_predict/left_to_right",
+                "playroom/mask_predict/from_the_left",
+                "playroom/mask_predict/shuffled_image",
             ),
             "control": "semantic",
             "budget_seconds": 1800.0,

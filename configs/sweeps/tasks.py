@@ -1,9 +1,14 @@
 """The two tasks of EP 3 889 830 alone and together, and masking of words and of objects alone and together.
 
-python launch/sweep.py --config=configs/sweeps/tasks.py --jobs=2     two CPU cores, within an hour (15 runs)
+    python launch/pretrain.py --config=configs/fine.py
+    python launch/sweep.py --config=configs/sweeps/tasks.py     two CPU cores, within an hour (15 runs)
+
+The table is docs/results/tasks.md.
 """
 
 from ml_collections import ConfigDict
+
+from configs.sweeps import BEGUN_FINE
 
 
 def get_config() -> ConfigDict:
@@ -13,11 +18,11 @@ def get_config() -> ConfigDict:
             "name": "tasks",
             "base": "configs/objects.py",
             "arms": {
-                "together": {},
-                "match alone": {"objectives.regions.weight": 0.0},
-                "masking alone": {"objectives.match.weight": 0.0},
-                "words only": {"objectives.regions.words": 1.0, "objectives.regions.both": 0.0},
-                "objects only": {"objectives.regions.words": 0.0, "objectives.regions.both": 0.0},
+                "together": BEGUN_FINE,
+                "match alone": BEGUN_FINE | {"objectives.regions.weight": 0.0},
+                "masking alone": BEGUN_FINE | {"objectives.match.weight": 0.0},
+                "words only": BEGUN_FINE | {"objectives.regions.words": 1.0, "objectives.regions.both": 0.0},
+                "objects only": BEGUN_FINE | {"objectives.regions.words": 0.0, "objectives.regions.both": 0.0},
             },
             "seeds": (0, 1, 2),
             "metrics": (
