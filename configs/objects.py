@@ -23,6 +23,6 @@ def get_config(arg: str = "") -> ConfigDict:
         del config.objectives.mask_predict
     config.evaluation.names = ("retrieval", "match", "objects")
     if size in ("tiny", "small") and not smoke:
-        config.data.languages, config.batch_size, config.steps = ("en",), 32, 400
+        config.data.languages, config.batch_size, config.steps = ("en",), 32, 500
         config.model.fusion_layers = 1
     return config
