@@ -30,9 +30,7 @@ def get_config(arg: str = "") -> ConfigDict:
         weigh(config, contrast=0.1, match=2.0, regions=2.0, mask_predict=2.0)
     if (size, smoke) == ("tiny", False):
         see_objects(config)
-        config.model.fusion_layers, config.steps = 2, 1500
-        # The run that it begins with has seen single toys.
-        config.data.first_grade, config.data.first_share = "", 0.0
+        config.model.fusion_layers, config.steps = 2, 2000
     return config
 
 
@@ -47,6 +45,5 @@ def add_tasks(config: ConfigDict) -> None:
     config.objectives = ConfigDict({n: options(n) for n in ("contrast", "match", "regions", "mask_predict")})
     # What things look like is learned many times faster, and what a text alone makes expect of a picture (docs/log.md).
     config.objectives.regions.seen, config.objectives.regions.everything = 1.0, 0.5
-    mask_predict = config.objectives.mask_predict
-    mask_predict.unknown, mask_predict.begun, mask_predict.words, mask_predict.canvases = 0.15, 0.5, 0.5, 4
+    config.objectives.mask_predict.unknown, config.objectives.mask_predict.begun = 0.15, 0.5
     config.evaluation.names = ("retrieval", "match", "objects", "mask_predict")
