@@ -25,4 +25,5 @@ def get_config(arg: str = "") -> ConfigDict:
     if size in ("tiny", "small") and not smoke:
         config.data.languages, config.batch_size, config.steps = ("en",), 32, 500
         config.model.fusion_layers = 1
+        config.data.first_grade, config.data.first_share = "", 0.0
     return config

@@ -30,7 +30,7 @@ def get_config(arg: str = "") -> ConfigDict:
         weigh(config, contrast=0.1, match=2.0, regions=2.0, mask_predict=2.0)
     if (size, smoke) == ("tiny", False):
         see_objects(config)
-        config.model.fusion_layers, config.steps = 2, 2000
+        config.model.fusion_layers, config.steps = 2, 1800
     return config
 
 
