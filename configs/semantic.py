@@ -27,7 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.name = run_name("semantic", arg)
     add_tasks(config)
     if size in ("tiny", "small"):
-        weigh(config, contrast=0.1, match=2.0, regions=2.0, mask_predict=2.0)
+        weigh(config, contrast=0.1, match=0.5, regions=2.0, mask_predict=1.0)
     if (size, smoke) == ("tiny", False):
         see_objects(config)
         config.model.fusion_layers, config.steps = 2, 1800
