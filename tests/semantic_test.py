@@ -363,15 +363,6 @@ def test_bytes_are_masked_anywhere_or_behind_a_beginning(canvases):
     assert set(left.sum(1)) == set(range(1, 14)) and (np.diff(left.astype(int), axis=1) >= 0).all()
 
 
-@pytest.mark.parametrize("begun", [0.0, 1.0])
-def test_words_are_masked_as_a_whole(canvases, begun):
-    ids, _ = canvases
-    masked = np.asarray(drawn_masks(jax.random.key(0), ids, 0.0, begun, 1.0)[0])[:, 3:16]
-    words = np.split(masked, [2, 6, 10], axis=1)  # each with the space behind it, the last with the end
-    assert all((word == word[:, :1]).all() for word in words)
-    assert len({tuple(row) for row in masked}) >= 4
-
-
 @pytest.mark.parametrize("left", [False, True])
 def test_what_is_kept_of_a_text_is_what_is_certain_or_what_comes_first(left, monkeypatch):
     """A model that writes one letter everywhere, the surer of it the further back it stands."""

@@ -93,10 +93,7 @@ def write_answer(
     With ``objects`` it reads those in the boxes [B, K, 4], or those that the model discovers, in the place of the
     picture's tokens.
     """
-    if objects:
-        other = encoded_image(model, image, boxes)
-    else:
-        other = model.reduced("image", model.encode("image", image))
+    other = encoded_image(model, image, boxes) if objects else model.reduced("image", model.encode("image", image))
     text = model.encode("text", question)
     memory, valid = masked_memory(model, {"image": other}, question, text, {"image": absent})
     prompt = jnp.full((image.shape[0], 1), vocab.sentinel(0), jnp.int32)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
-from jaxtyping import Array, Bool, Int, Integer
+from jaxtyping import Array, Bool, Integer
 
 from xmjax import vocab
 from xmjax.data.arrays import canvas, draw
@@ -26,14 +26,12 @@ class Options(base.Options):
       unknown: share of captions no byte of which is known.
       begun: share of which the beginning is known, up to a place that is drawn evenly; of the others any bytes are, a
         share of them that is drawn evenly from 0 to 1.
-      words: share of which whole words are known or not; of the others single bytes.
       canvases: texts of a record that are masked, each of one of the captions that were drawn for it.
       modality: what the caption is of.
     """
 
     unknown: float = 0.3
     begun: float = 0.0
-    words: float = 0.0
     canvases: int = 1
     modality: str = "image"
 
@@ -75,7 +73,7 @@ class MaskPredict(base.Objective):
     def loss(self, passes, rng):
         o, model = self.options, passes.model
         ids = rearrange(passes.batch["canvas"].astype(jnp.int32), "b n l -> (b n) l")
-        masked, wholly = drawn_masks(rng, ids, o.unknown, o.begun, o.words)
+        masked, wholly = drawn_masks(rng, ids, o.unknown, o.begun)
         other = repeated(passes.fused_with_text(o.modality), o.canvases)
         logits = unmasked(model, o.modality, other, passes.text(hidden(ids, masked)))
         nats = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, ids[..., None], -1)[..., 0]
@@ -88,26 +86,17 @@ class MaskPredict(base.Objective):
 
 
 def drawn_masks(
-    rng: Array, ids: Integer[Array, "B L"], unknown: float, begun: float, words: float = 0.0
+    rng: Array, ids: Integer[Array, "B L"], unknown: float, begun: float
 ) -> tuple[Bool[Array, "B L"], Bool[Array, " B"]]:
     """Which bytes of the captions of canvases are masked, and which captions wholly; see `Options`."""
     written = caption_places(ids)
-    kind, rate, drawn, unit = (jax.random.fold_in(rng, i) for i in range(4))
+    kind, rate, drawn = (jax.random.fold_in(rng, i) for i in range(3))
     kinds, rates = jax.random.uniform(kind, (len(ids), 1)), jax.random.uniform(rate, (len(ids), 1))
     behind = jnp.cumsum(written[:, ::-1], -1)[:, ::-1] - 1  # bytes of the caption that come after
     share = behind / jnp.maximum(1, jnp.sum(written, -1, keepdims=True))
     order = jnp.where(kinds > 1 - begun, share, jax.random.uniform(drawn, ids.shape))
-    by_word = jax.random.uniform(unit, (len(ids), 1)) < words
-    order = jnp.where(by_word, jnp.take_along_axis(order, word_starts(ids), -1), order)
     wholly = kinds < unknown
     return written & ((order < rates) | wholly), wholly[:, 0]
-
-
-def word_starts(ids: Integer[Array, "B L"]) -> Int[Array, "B L"]:
-    """For every place the one where its word begins: behind a space, which belongs to the word before, or a prompt."""
-    before = jnp.pad(ids, ((0, 0), (1, 0)))[:, :-1]
-    starts = (before == ord(" ")) | (before == vocab.SEP)
-    return jax.lax.cummax(jnp.where(starts, jnp.arange(ids.shape[1]), 0), axis=1)
 
 
 def caption_places(ids: Integer[Array, "B L"]) -> Bool[Array, "B L"]:
