@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from xmjax import predict, sharding, vocab
 from xmjax.config import RegionsConfig
@@ -99,7 +100,7 @@ def test_answers_may_read_objects_in_the_place_of_tokens(make_config, batch_at):
     for image, given, message in (
         (record.image, None, "answers with objects: give the boxes of 1 to 4"),
         (None, boxes, "boxes are given without a picture"),
-        ([record.image], boxes, "boxes are of one picture"),
+        ([record.image], boxes, "whose boxes are of one picture"),
     ):
         with pytest.raises(UserError, match=message):
             loaded.answer(question, image, given)
@@ -107,6 +108,56 @@ def test_answers_may_read_objects_in_the_place_of_tokens(make_config, batch_at):
         Model(make_config({"objectives": {"answer": options("answer")}}), params).answer("a?", record.image, boxes)
     with pytest.raises(UserError, match="objects reads the objects of pictures"):
         make(make_config({"objectives": {"answer": objective}}))
+
+
+def test_a_caption_is_filled_in_where_no_decoder_was_trained(make_config):
+    masking = {"mask_predict": options("mask_predict")}
+    config = make_config({"model.regions.count": 4, "model.unmasking": True, "objectives": masking})
+    loaded, record = Model(config, jax.jit(lambda: init(config))().params), Playroom("val").read([0])[0]
+    boxes = np.array([region.box for region in record.regions])
+    (text,) = loaded.caption(record.image, "ko", boxes=boxes)
+    assert loaded.caption(record.image, "ko", method="mask_predict", boxes=boxes) == [text]
+    assert len(text) <= config.model.text.max_bytes
+    for arguments, message in (
+        ({}, "writes captions with objects: give the boxes of 1 to 4"),
+        ({"n": 2, "boxes": boxes}, "n=2 does not go with method='mask_predict'"),
+        ({"method": "greedy"}, "has not trained caption"),
+    ):
+        with pytest.raises(UserError, match=message):
+            loaded.caption(record.image, **arguments)
+
+
+def test_hits_are_ranked_again_by_match(make_config, tmp_path):
+    config = make_config({"model.matching": True, "objectives": {n: options(n) for n in ("contrast", "match")}})
+    loaded, records = Model(config, jax.jit(lambda: init(config))().params), Playroom("val").read(range(4))
+    for i, record in enumerate(records):
+        Image.fromarray(record.image).save(tmp_path / f"{i}.png")
+    (tmp_path / "texts.txt").write_text("\n".join(r.captions[0].text for r in records), encoding="utf-8")
+    index = loaded.make_index(tmp_path)
+    text = records[0].captions[0].text
+    for asked, of in (({"text": text}, "image"), ({"image": records[0].image}, "text")):
+        nearest = loaded.retrieve(asked, index, 4, of)
+        again = loaded.retrieve(asked, index, 4, of, rerank=3)
+        assert {hit.name for hit in again[:3]} == {hit.name for hit in nearest[:3]} and again[3] == nearest[3]
+        other = [str(tmp_path / h.name) if of == "image" else h.name for h in again[:3]]
+        matched = loaded.match(text, other) if of == "image" else loaded.match(other, records[0].image)
+        assert [hit.score for hit in again[:3]] == pytest.approx(matched, abs=1e-5)
+        assert matched == sorted(matched, reverse=True)
+        assert len(loaded.retrieve(asked, index, 2, of, rerank=3)) == 2
+    for asked, of in (({"text": text}, ""), ([(1, "text", text), (1, "image", records[0].image)], "image")):
+        with pytest.raises(UserError, match="ranked again by how a text and a picture match"):
+            loaded.retrieve(asked, index, 4, of, rerank=3)
+
+
+def test_pictures_without_objects_teach_nothing(config, batch_at, model):
+    (batch,) = (jax.tree.map(jnp.asarray, arrays) for arrays in batch_at(config).values())
+    bare = batch | {"boxes": batch["boxes"].at[:2].set(0.0)}
+    dark = bare | {"image": bare["image"].at[:2].set(0)}
+    # The towers see whole pictures, and choose hard negatives by them.
+    objective = make(dataclasses.replace(config, objectives={"match": match.Options(hard=0.0)}))["match"]
+    loss = jax.jit(lambda batch: objective.loss(Passes(model, batch), jax.random.key(0))[0])
+    none = loss(batch | {"boxes": jnp.zeros_like(batch["boxes"])})
+    assert loss(bare) == pytest.approx(float(loss(dark)), abs=1e-6) and loss(bare) != loss(batch) and none == 0
 
 
 def test_of_an_unknown_picture_boxes_are_hidden_too(model):
@@ -436,6 +487,10 @@ def test_the_alarm_is_told_once_of_a_constant_predictor(config, batch_at, model)
     assert len(told) == 1 and "config.objectives.match.schedule" in told[0]
     alarms = Alarms(make(config))
     assert not any(alarms(step, {"match/loss": 0.3}) for step in range(3 * PATIENCE))
+    later = match.Options(schedule=((0.2, 0.0), (0.3, 1.0)))
+    alarms = Alarms(make(dataclasses.replace(config, steps=100, objectives={"match": later})))
+    said = [step for step in range(100) for _ in alarms(step, {"match/loss": float(loss)})]
+    assert said == [20 + PATIENCE]  # not before it is trained, and then all the same
 
 
 def test_objectives_say_what_they_need(make_config):

@@ -17,7 +17,7 @@ from xmjax import config as config_module
 from xmjax import sharding
 from xmjax.config import MeshConfig
 from xmjax.errors import UserError
-from xmjax.objectives import make
+from xmjax.objectives import make, options
 from xmjax.training.step import abstract_state, init, jit_init, jit_update
 
 CONFIGS_DIRECTORY = Path(__file__).parents[1] / "configs"
@@ -180,6 +180,32 @@ def test_muon_gives_the_losses_of_one_device(make_config, batch_at):
                 losses.append(float(metrics["loss"]))
     assert losses[3:] == pytest.approx(losses[:3], rel=1e-4)
     assert abs(losses[2] - losses[0]) > 1e-2 * losses[0]
+
+
+@pytest.mark.slow
+def test_objects_and_mismatches_are_those_of_one_device(make_config, batch_at):
+    """Negatives are drawn from the whole batch, wherever its rows lie."""
+    names = ("contrast", "match", "regions", "mask_predict")
+    config = make_config(
+        {
+            "model.heads": 8,
+            "model.regions.count": 4,
+            "model.matching": True,
+            "model.matching_product": True,
+            "model.unmasking": True,
+            "optimizer.warmup": 1,
+            "objectives": {name: options(name) for name in names},
+        }
+    )
+    batches, found = [batch_at(config, i) for i in range(2)], []
+    for sizes in ((1, 1, 1), (2, 2, 2)):
+        mesh = sharding.make_mesh(MeshConfig(*sizes), jax.devices()[: int(np.prod(sizes))])
+        with jax.set_mesh(mesh):
+            state, update = jit_init(config, mesh)(), jit_update(config, make(config), mesh)
+            for batch in batches:
+                state, metrics = update(state, sharding.place(batch, mesh, config.batch_size))
+                found.append([float(metrics[f"{name}/loss"]) for name in names])
+    np.testing.assert_allclose(found[2:], found[:2], rtol=1e-4)
 
 
 def load(name: str, mode: str):

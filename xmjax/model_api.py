@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -17,10 +17,11 @@ from xmjax import config as config_module
 from xmjax import inference, search, sharding, vocab
 from xmjax.config import Config, MeshConfig
 from xmjax.data import playroom
-from xmjax.data.arrays import asked, gloss_ids, prompt_ids, text_ids
+from xmjax.data.arrays import asked, canvas, gloss_ids, prompt_ids, text_ids
 from xmjax.data.regions import boxes_array
 from xmjax.data.source import Caption, Question, Region, Word
 from xmjax.errors import UserError
+from xmjax.evaluation import mask_predict
 from xmjax.evaluation.answer import write_answer
 from xmjax.evaluation.base import batched
 from xmjax.evaluation.caption import picture_memory, write
@@ -49,7 +50,7 @@ T = TypeVar("T")
 
 Rows = dict[str, np.ndarray]
 
-METHODS = ("greedy", "sample", "beam")
+METHODS = ("greedy", "sample", "beam", "mask_predict")
 
 
 class Associated(NamedTuple):
@@ -291,16 +292,17 @@ class Model:
           objects: whether it reads objects for that.
         """
         regions = self.config.model.regions
-        most, given = regions.given if objects else 0, [Region(_box(box), "") for box in boxes or ()]
-        if most and image is not None and not 1 <= len(given) <= most:
-            raise UserError(f"this run {does} with objects: give the boxes of 1 to {most} of the picture's")
+        most, given = regions.given if objects else 0, [Region(_box(b), "") for b in (() if boxes is None else boxes)]
+        shown = any(one is not None for one in _several(image) or [image])
         if given and not most:
             what = "objects that it finds itself" if objects and regions.discovered else "whole pictures"
             raise UserError(f"this run {does} with {what}: leave the boxes out")
-        if given and image is None:
+        if given and not shown:
             raise UserError("boxes are given without a picture: give the picture that they are of")
-        if most and _several(image):
-            raise UserError("boxes are of one picture: give the pictures one after the other")
+        if most and shown and _several(image):
+            raise UserError(f"this run {does} with objects, whose boxes are of one picture: give one after the other")
+        if most and shown and not 1 <= len(given) <= most:
+            raise UserError(f"this run {does} with objects: give the boxes of 1 to {most} of the picture's")
         return boxes_array(given, max(1, most))
 
     def localize(self, image: Picture, audio: Sound) -> Float[np.ndarray, "S S"]:
@@ -376,9 +378,10 @@ class Model:
         image: Picture | Sequence[Picture],
         language: str | None = None,
         style: str = "",
-        method: str = "greedy",
+        method: str | None = None,
         n: int = 1,
         *,
+        boxes: Sequence[Sequence[float]] | None = None,
         temperature: float = 1.0,
         top_p: float = 1.0,
         top_k: int = 0,
@@ -392,8 +395,11 @@ class Model:
           image: what to write about.
           language: tag such as "en"; default English, or what the run has in its place.
           style: name of the wording, for runs that have several; default their plainest.
-          method: "greedy" (the likeliest byte after byte), "sample" or "beam".
+          method: "greedy" (the likeliest byte after byte), "sample", "beam", or "mask_predict" (an unknown text is
+            filled in, what is certain first); default greedy, or mask_predict of a run that has trained it alone.
           n: texts of each picture; more than one are drawn by "sample" or found by "beam".
+          boxes: of "mask_predict" by a model that reads objects: those of a single picture, (y0, x0, y1, x1) as
+            fractions of the side.
           temperature: of "sample": 0 is greedy, below 1 is surer, above 1 more varied.
           top_p: of "sample": bytes are drawn from the likeliest that have this probability together.
           top_k: of "sample": bytes are drawn from this many likeliest; 0 draws from all.
@@ -406,12 +412,16 @@ class Model:
 
         Raises:
           UserError: language, style or method is unknown, n does not go with the method, a picture cannot be read, or
-            the run has not trained caption.
+            the run has not trained caption, or mask_predict where this is the method, or boxes are missing.
         """
-        options = self._trained("caption")
+        objectives = self.config.objectives
+        if method is None:
+            method = "mask_predict" if "mask_predict" in objectives and "caption" not in objectives else "greedy"
         if method not in METHODS:
             raise UserError(f"unknown method {method!r}: {suggest(method, METHODS)}")
-        if n < 1 or (n > 1 and method == "greedy"):
+        filling = method == "mask_predict"
+        options = self._trained("mask_predict" if filling else "caption")
+        if n < 1 or (n > 1 and method in ("greedy", "mask_predict")):
             raise UserError(f"n={n} does not go with method={method!r}: {'ask for 1' if n < 1 else 'sample or beam'}")
         if not 0 <= seed < 2**32:
             raise UserError(f"seed={seed} is outside of 0 to {2**32 - 1}: give another")
@@ -422,8 +432,14 @@ class Model:
         several = _several(image)
         data = np.stack([picture(p, self.config) for p in several or [image]])
         about = Caption("", *self._wording(language, style))
-        prompt = np.repeat(prompt_ids(about, options.max_prompt_bytes)[None], len(data), 0)
         length = self.config.model.text.max_bytes
+        around = self._objects_in(boxes, image, "writes captions", filling and bool(self.config.model.regions.count))
+        if filling:
+            unknown = np.repeat(canvas(about, length)[None], len(data), 0)
+            around = np.repeat(around[None], len(data), 0)
+            ids = self._call(mask_predict.written, data, around, unknown, rounds=mask_predict.ROUNDS)
+            return self._decoded(ids[:, None], several)
+        prompt = np.repeat(prompt_ids(about, options.max_prompt_bytes)[None], len(data), 0)
         if method == "sample":
             keys = np.asarray(jax.random.key_data(jax.random.split(jax.random.key(seed), len(data))))
             settings = [(temperature, np.float32), (top_p, np.float32), (top_k or vocab.SIZE, np.int32)]
@@ -435,7 +451,11 @@ class Model:
             ids = [row[s > -np.inf][:n] for row, s in zip(ids, score, strict=True)]
         else:
             ids = self._call(write, data, prompt, length=length, beams=1)[:, None]
-        texts = [[vocab.decode(one) for one in row] for row in ids]
+        return self._decoded(ids, several)
+
+    def _decoded(self, ids: Iterable[Iterable[np.ndarray]], several: Any) -> Any:
+        # Bytes that are filled in one by one may be of no character.
+        texts = [[vocab.decode(one).encode("utf-8", "replace").decode() for one in row] for row in ids]
         return texts if several else texts[0]
 
     def answer(
@@ -637,6 +657,8 @@ class Model:
         index: search.Index | str | os.PathLike[str],
         top: int = 5,
         of: str = "",
+        rerank: int = 0,
+        boxes: Sequence[Sequence[float]] | None = None,
     ) -> list[search.Hit]:
         """The items of an index that are nearest to what is asked, nearest first; what is asked is no answer itself.
 
@@ -646,12 +668,31 @@ class Model:
           index: one, or the file that it was saved in.
           top: most items.
           of: modality to search in; "" is all of them.
+          rerank: how many of the nearest come in the order of `match` with what is asked, one text or one picture;
+            their score is its probability then.
+          boxes: of the objects of the picture that is asked, where the model matches by given ones.
 
         Raises:
-          UserError: a part cannot be embedded, or the index is missing, of another model or without the modality.
+          UserError: a part cannot be embedded, the index is missing, of another model or without the modality, or hits
+            cannot be ranked again.
         """
-        parts = [(1.0, m, given) for m, given in query.items()] if isinstance(query, Mapping) else query
-        return search.retrieve(self, index if isinstance(index, search.Index) else self.index(index), parts, top, of)
+        parts = [(1.0, m, given) for m, given in query.items()] if isinstance(query, Mapping) else list(query)
+        index = index if isinstance(index, search.Index) else self.index(index)
+        if not rerank:
+            return search.retrieve(self, index, parts, top, of)
+        if len(parts) != 1 or parts[0][0] <= 0 or {parts[0][1], of} != {"text", "image"}:
+            raise UserError(
+                "hits are ranked again by how a text and a picture match: ask with one text and of='image', or with "
+                "one picture and of='text'"
+            )
+        hits = search.retrieve(self, index, parts, max(top, rerank), of)
+        first, asked_by = hits[:rerank], parts[0][2]
+        if of == "image":
+            found = self.match(asked_by, [str(Path(index.root) / hit.name) for hit in first], boxes) if first else []
+        else:
+            found = self.match([hit.name for hit in first], asked_by, boxes) if first else []
+        again = [hit._replace(score=score) for hit, score in zip(first, found, strict=True)]
+        return [*sorted(again, key=lambda hit: -hit.score), *hits[rerank:]][:top]
 
     def fingerprint(self) -> str:
         """A hash of what makes vectors: those of models that differ in it cannot be compared."""

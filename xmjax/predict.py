@@ -62,7 +62,8 @@ FIELDS: dict[str, tuple[type, str]] = {
     "top": (int, "most words, tags or items to show"),
     "lang": (str, "language to write in, such as en"),
     "style": (str, "wording to write in, for runs that have several"),
-    "method": (str, "greedy, sample or beam"),
+    "rerank": (int, "how many of the nearest are ranked again by how they match the text or the picture"),
+    "method": (str, "greedy, sample, beam or mask_predict"),
     "n": (int, "texts to write"),
     "temperature": (float, "of method sample: below 1 is surer, above 1 more varied"),
     "seed": (int, "of method sample"),
@@ -96,13 +97,15 @@ def caption(
     image: str,
     lang: str | None = None,
     style: str = "",
-    method: str = "greedy",
+    method: str | None = None,
     n: int = 1,
     temperature: float = 1.0,
     seed: int = 0,
+    boxes: list[str] | None = None,
 ) -> Answer:
     """What the model writes about a picture."""
-    texts = model.caption(image, lang, style, method, n, temperature=temperature, seed=seed)
+    around = _boxes(boxes)
+    texts = model.caption(image, lang, style, method, n, temperature=temperature, seed=seed, boxes=around)
     return Answer({"captions": texts}, texts)
 
 
@@ -242,13 +245,15 @@ def retrieve(
     minus_audio: str | None = None,
     of: str = "",
     top: int = 5,
+    rerank: int = 0,
+    boxes: list[str] | None = None,
     picture: str | None = None,
 ) -> Answer:
     """What of an index is nearest to a text, a picture, a sound, or a sum and difference of several."""
     plus, minus = {"text": text, "image": image, "audio": audio}, [minus_text, minus_image, minus_audio]
     parts = [(1.0, m, given) for m, given in plus.items() if given is not None]
     parts += [(-1.0, m, given) for m, given in zip(plus, minus, strict=True) if given is not None]
-    hits = model.retrieve(parts, index, top, of)
+    hits = model.retrieve(parts, index, top, of, rerank, _boxes(boxes))
     if picture is not None:
         draw_hits(hits, Path(model.index(index).root), Path(picture))
     values = [{"name": h.name, "modality": h.modality, "score": round(h.score, 6)} for h in hits]

@@ -42,7 +42,8 @@ class HardNegativesEvaluator(Evaluator):
 
     Chosen by the towers' cosine, by match score and by the captioner's likelihood, where the model has been trained in
     them. Beside each is the same with another item's picture, which tells how far texts alone give it away, and the
-    rule to take the shorter text. Only held-out records count, found by their ids or the names of their files.
+    rule to take the shorter text. Only held-out records count, found by their ids or the names of their files, and to a
+    match by objects in given boxes only those that have some ("match/n").
     """
 
     @classmethod
@@ -75,12 +76,12 @@ class HardNegativesEvaluator(Evaluator):
         records, count = [record for record, _ in self.rows], config.model.regions.given
         self.image = self.pictures(records)
         self.boxes = np.stack([boxes_array(r.regions, max(1, count)) for r in records])
-        self.donor = derangement(len(records), lambda i, j: records[i].id == records[j].id)
         both = [(pair.true, pair.false) for _, pair in self.rows]
         self.text = np.array([[text_ids(text, length) for text in texts] for texts in both])
         objectives = config.objectives
         self.arms = {"cosine": self.compiled(_cosine)} if "contrast" in objectives else {}
-        if "match" in objectives and (not count or all(record.regions for record in records)):
+        self.boxed = np.array([not count or bool(record.regions) for record in records])
+        if "match" in objectives and self.boxed.any():
             self.arms["match"] = self.compiled(_match)
         if caption := objectives.get("caption"):
             like = [captioned(record, pair.true) for record, pair in self.rows]
@@ -99,18 +100,24 @@ class HardNegativesEvaluator(Evaluator):
         found = {"shorter": chosen(shorter), "chance": np.full(len(self.rows), 0.5)}
         for name, run in self.arms.items():
             texts = self.written if name == "caption" else self.text
-            found[name] = chosen(run(params, self.image, self.boxes, texts))
-            shuffled = self.image[self.donor], self.boxes[self.donor]
-            found[f"{name}/shuffled_image"] = chosen(run(params, *shuffled, texts))
+            rows = np.flatnonzero(self.boxed) if name == "match" else np.arange(len(self.rows))
+            others = rows[derangement(len(rows), lambda i, j, ids=[self.rows[k][0].id for k in rows]: ids[i] == ids[j])]
+            for key, shown in ((name, rows), (f"{name}/shuffled_image", others)):
+                found[key] = np.full(len(self.rows), np.nan)
+                found[key][rows] = chosen(run(params, self.image[shown], self.boxes[shown], texts[rows]))
             found[f"{name}/oracle"] = np.ones(len(self.rows))
-        return Report(scores | self._by_list(found) | {"hard_negatives/n": len(self.rows)})
+        counts = {"hard_negatives/n": len(self.rows)}
+        if "match" in self.arms:
+            counts["hard_negatives/match/n"] = int(self.boxed.sum())
+        return Report(scores | self._by_list(found) | counts)
 
     def _by_list(self, found: Mapping[str, np.ndarray]) -> Scores:
-        """Means over the items of each list, and over all."""
-        scores, start = {f"hard_negatives/{arm}": float(np.mean(right)) for arm, right in found.items()}, 0
+        """Means over the items of each list, and over all, of which an arm may leave some out (nan)."""
+        scores, start = {f"hard_negatives/{arm}": float(np.nanmean(right)) for arm, right in found.items()}, 0
         for name, items in self.items.items():
             part, above = slice(start, start := start + len(items)), f"hard_negatives/by_list/{name}"
-            scores |= {f"{above}/{arm}": float(np.mean(x[part])) for arm, x in found.items() if items}
+            there = {arm: x[part][~np.isnan(x[part])] for arm, x in found.items()}
+            scores |= {f"{above}/{arm}": float(np.mean(x)) for arm, x in there.items() if len(x)}
         return scores
 
 

@@ -132,8 +132,14 @@ class LabelsEvaluator(Evaluator):
         self.items = masked_objects(self.records, count)
         if not self.items:
             return
-        names = sorted({region.label for record in self.records for region in kept(record.regions, count)})
-        self.labels = [kept(item.record.regions, count)[item.asked].label for item in self.items]
+        options = config.objectives.get("regions")
+
+        def cut(label: str) -> str:
+            """As it was learned."""
+            return vocab.truncate(vocab.utf8(label), options.max_label_bytes).decode() if options else label
+
+        names = sorted({cut(region.label) for record in self.records for region in kept(record.regions, count)})
+        self.labels = [cut(kept(item.record.regions, count)[item.asked].label) for item in self.items]
         self.answers = [names.index(label) for label in self.labels]
         self.chance = 1 / len(names)
         in_playroom = all(item.record.truth is not None for item in self.items)

@@ -67,10 +67,11 @@ class MaskPredictEvaluator(Evaluator):
                 whole = text.encode("utf-8", "replace").decode()
                 examples[record.id]["unmasked" if name == "exact" else f"unmasked {name}"] = whole
         groups = [(c.language, c.style) for c in self.captions]
+        known = float(np.mean([bool(references) for references in self.references]))
         return Report(
             {
                 **scores,
-                "mask_predict/exact/oracle": float(np.mean([bool(known) for known in self.references])),
+                **{f"mask_predict/{name}/oracle": known for name in ("exact", "from_the_left")},
                 "mask_predict/exact/most_frequent": commonest(groups, self.references),
                 "mask_predict/n": len(self.records),
             },

@@ -56,7 +56,11 @@ class MatchEvaluator(RetrievalEvaluator):
         scores |= both_ways(matches, "match", right=self.right)
         scores |= both_ways(again, "rerank", image_to_text=back, right=self.right)
         scores |= both_ways(cosines, "rerank", "/towers", right=self.right)
-        constant = {key.replace("retrieval/", "match/"): value for key, value in self.constant.items()}
+        constant = {
+            key.replace("retrieval/", f"{name}/"): value
+            for name in ("match", "rerank")
+            for key, value in self.constant.items()
+        }
         counts = {f"{name}/{way}/n": len(own) for name in ("match", "rerank") for way in WAYS}
         return Report(scores | constant | counts)
 

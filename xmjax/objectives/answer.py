@@ -79,6 +79,7 @@ class Answer(base.Objective):
         ids = rearrange(passes.batch["question"], "b q l -> (b q) l")
         seen = passes.fused_with_text(o.modality) if o.objects else passes.reduced(o.modality)
         other = repeated(seen, o.questions)
+        absent |= ~jnp.any(other.valid, -1)  # nothing is known of a picture none of whose objects are
         memory, valid = masked_memory(model, {o.modality: other}, ids, passes.text(ids), {o.modality: absent})
         nats, count = base.decoded_nats(model, sequences, memory, valid)
         loss = jnp.mean(jnp.sum(nats, -1) / jnp.maximum(1, jnp.sum(count, -1)))

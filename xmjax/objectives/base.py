@@ -129,7 +129,7 @@ def features(objectives: Mapping[str, Objective]) -> dict[str, list[Any]]:
     return found
 
 
-def weight(options: Options, step: Array, steps: int) -> Float[Array, ""]:
+def weight(options: Options, step: Array | int, steps: int) -> Float[Array, ""]:
     """The objective's weight at a step."""
     found = jnp.float32(options.weight)
     if options.schedule:

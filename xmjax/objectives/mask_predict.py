@@ -79,7 +79,10 @@ class MaskPredict(base.Objective):
         nats = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, ids[..., None], -1)[..., 0]
         count = jnp.sum(masked, -1)
         nats = jnp.sum(jnp.where(masked, nats, 0), -1)
-        return jnp.mean(nats / jnp.maximum(1, count)), {
+        # Of a picture none of whose objects are known there is nothing to read.
+        present = jnp.any(other.valid, -1)
+        loss = jnp.sum(nats / jnp.maximum(1, count), where=present) / jnp.maximum(1, jnp.sum(present))
+        return loss, {
             "bits_per_byte": base.bits_per_byte(nats, count),
             "unknown_bits_per_byte": base.bits_per_byte(nats * wholly, count * wholly),
         }

@@ -48,7 +48,8 @@ class Match(base.Objective):
 
     Negatives are made inside the step, out of the whole batch wherever its rows lie: the caption with another picture,
     the picture with another caption, or both exchanged (claim 4). Rows of the same record, captions that are equal, and
-    near duplicates are no negatives. Of microbatches those count a little more whose rows have fewer mismatches.
+    near duplicates are no negatives; that a text is true of another picture too, which only a truth could tell, is not
+    noticed. Of microbatches, each of which is a batch here, those count a little more whose rows have fewer mismatches.
     """
 
     Options = Options
@@ -85,7 +86,9 @@ class Match(base.Objective):
             duplicates = alike(first, o.duplicate) | alike(second, o.duplicate)
         by_likeness = jax.random.bernoulli(picked, o.hard, (2, len(same)))
         wrong_text = drawn(texts, likeness, same, duplicates, by_likeness[0], o.temperature)
-        wrong_picture = drawn(pictures, likeness.T, same.T, duplicates, by_likeness[1], o.temperature)
+        # Pictures none of whose objects are known look all alike: they belong to nothing and are no mismatch.
+        present = jnp.any(other.valid, -1)
+        wrong_picture = drawn(pictures, likeness.T, same.T | ~present, duplicates, by_likeness[1], o.temperature)
         exchanged = jax.random.bernoulli(jax.random.fold_in(rng, 4), o.both, rows.shape)
         beside = jnp.where(exchanged, wrong_text[wrong_picture], rows)  # the text beside a wrong picture
         pairs = jnp.concatenate([rows, rows, wrong_picture]), jnp.concatenate([rows, wrong_text, beside])
@@ -94,10 +97,10 @@ class Match(base.Objective):
         matched = jnp.repeat(jnp.array([True, False, False]), len(same))
         nats = -jax.nn.log_sigmoid(jnp.where(matched, logits, -logits))
         # Where all of the batch belongs to a row there is no mismatch of it, whatever was drawn.
-        wrong = ~same[pairs]
-        there = jnp.where(matched, True, wrong)
+        there = (matched | ~same[pairs]) & present[pairs[0]]
         right = (logits > 0) == matched
-        return jnp.mean(nats, where=there), {"accuracy": jnp.mean(right, where=there)}
+        count = jnp.maximum(1, jnp.sum(there))
+        return jnp.sum(nats, where=there) / count, {"accuracy": jnp.sum(right, where=there) / count}
 
     def alarm(self, metrics):
         """What to do about a loss that stays where a model is that tells nothing, or above."""

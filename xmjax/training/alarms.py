@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from xmjax.objectives import Objective
+from xmjax.objectives.base import weight
 
 PATIENCE = 10
 """Logged steps in a row after which something is taken to be wrong."""
@@ -25,7 +26,9 @@ class Alarms:
         """What has just become wrong, one text for each objective and one for the run."""
         texts = []
         for name, objective in self._objectives.items():
-            text = objective.alarm(metrics)
+            # One that is not trained yet, or not in this step, tells nothing of what it learns.
+            trained = float(weight(objective.options, step, objective.config.steps)) > 0
+            text = objective.alarm(metrics) if trained else ""
             self._in_a_row[name] = self._in_a_row[name] + 1 if text else 0
             if self._in_a_row[name] == PATIENCE:
                 texts.append(text)
