@@ -110,6 +110,10 @@ def test_scores_are_of_held_out_pictures_by_list(evaluator):
     table = {row.key: row for row in rows({f"photos/{key}": value for key, value in scores.items()})}
     row = table[f"photos/{above}/cosine"]
     assert (row.oracle, row.n, row.unit) == (1, 6, "%") and set(row.baselines) == {"chance"}
+    evaluator.boxed[4:] = False  # a match by objects asks those that have some
+    scores = evaluator(None).scores
+    assert scores["hard_negatives/match/n"] == 4 and scores["hard_negatives/n"] == 6
+    assert (scores["hard_negatives/match"], scores[f"{above}/match/shuffled_image"]) == (1, 0)
     assert table[f"photos/{above}/items/left_out"].unit == "items"
 
 
