@@ -10,6 +10,7 @@ English alone, one fused layer and half of the batch, so that a few minutes lead
 from ml_collections import ConfigDict
 
 from configs import base
+from configs.fine import see_objects
 from configs.semantic import get_config as semantic
 
 
@@ -24,6 +25,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.evaluation.names = ("retrieval", "match", "objects")
     if size in ("tiny", "small") and not smoke:
         config.data.languages, config.batch_size, config.steps = ("en",), 32, 500
-        config.model.fusion_layers = 1
         config.data.first_grade, config.data.first_share = "", 0.0
+        if size == "tiny":
+            see_objects(config)
+        config.model.fusion_layers = 1
     return config

@@ -1,14 +1,12 @@
 """Texts and objects as one input, learned by masking either and by telling whether they match (EP 3 889 830).
 
-    python launch/pretrain.py --config=configs/fine.py                             one CPU core, seventeen minutes
-    python launch/pretrain.py --config=configs/semantic.py --config.begin_from=runs/fine   one CPU core, half an hour
-    python launch/pretrain.py --config=configs/semantic.py:smoke                   under a minute, learns nothing
+    python launch/pretrain.py --config=configs/semantic.py          two CPU cores, half an hour by estimate
+    python launch/pretrain.py --config=configs/semantic.py:smoke    two CPU cores, under a minute, learns nothing
 
 With a library (docs/data.md) objects are told standard texts, and texts what they look like; a finished run makes it:
 
     python launch/prepare.py library --workdir=runs/semantic --output=library.safetensors
-    python launch/pretrain.py --config=configs/semantic.py --config.begin_from=runs/fine \\
-        --config.model.library.path=library.safetensors --workdir=DIR
+    python launch/pretrain.py --config=configs/semantic.py --config.model.library.path=library.safetensors --workdir=DIR
 
 Objects come with boxes and labels, which the playroom knows. Each is pooled from the picture's tokens inside its box.
 """
@@ -16,7 +14,6 @@ Objects come with boxes and labels, which the playroom knows. Each is pooled fro
 from ml_collections import ConfigDict
 
 from configs.base import parse, run_name, start, weigh
-from configs.fine import see_objects
 from xmjax.objectives import options
 
 
@@ -27,10 +24,9 @@ def get_config(arg: str = "") -> ConfigDict:
     config.name = run_name("semantic", arg)
     add_tasks(config)
     if size in ("tiny", "small"):
-        weigh(config, contrast=0.1, match=0.5, regions=2.0, mask_predict=1.0)
+        weigh(config, contrast=0.1, match=2.0, regions=2.0, mask_predict=2.0)
     if (size, smoke) == ("tiny", False):
-        see_objects(config)
-        config.model.fusion_layers, config.steps = 2, 1800
+        config.model.image.unimodal_layers, config.model.fusion_layers, config.steps = 1, 2, 3600
     return config
 
 

@@ -1,14 +1,11 @@
 """Texts and objects as one input: configs/semantic.py with three seeds.
 
-    python launch/pretrain.py --config=configs/fine.py
-    python launch/sweep.py --config=configs/sweeps/semantic.py      two CPU cores, an hour
+    python launch/sweep.py --config=configs/sweeps/semantic.py --jobs=2     two CPU cores, an hour and a half
 
 The table is docs/results/semantic.md.
 """
 
 from ml_collections import ConfigDict
-
-from configs.sweeps import BEGUN_FINE
 
 
 def get_config() -> ConfigDict:
@@ -17,7 +14,7 @@ def get_config() -> ConfigDict:
         {
             "name": "semantic",
             "base": "configs/semantic.py",
-            "arms": {"semantic": BEGUN_FINE},
+            "arms": {"semantic": {}},
             "seeds": (0, 1, 2),
             "metrics": (
                 "playroom/match/auroc",
