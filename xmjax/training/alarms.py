@@ -1,7 +1,10 @@
 """Alarms: an objective that learns nothing, or a run that leaves much out, says so, once, with what to do."""
 
+import dataclasses
 from collections import deque
 from collections.abc import Mapping
+
+import jax
 
 from xmjax.objectives import Objective
 from xmjax.objectives.base import weight
@@ -11,6 +14,13 @@ PATIENCE = 10
 
 SKIPPED = 0.05
 """Share of steps that may go unapplied between as many logged steps."""
+
+
+def _trained(objective: Objective, step: int) -> bool:
+    """Whether an objective has a weight by now; in turn or not, for its loss is computed in every step."""
+    options = dataclasses.replace(objective.options, turn=())
+    with jax.transfer_guard("allow"):
+        return float(weight(options, step, objective.config.steps)) > 0
 
 
 class Alarms:
@@ -26,9 +36,7 @@ class Alarms:
         """What has just become wrong, one text for each objective and one for the run."""
         texts = []
         for name, objective in self._objectives.items():
-            # One that is not trained yet, or not in this step, tells nothing of what it learns.
-            trained = float(weight(objective.options, step, objective.config.steps)) > 0
-            text = objective.alarm(metrics) if trained else ""
+            text = objective.alarm(metrics) if _trained(objective, step) else ""
             self._in_a_row[name] = self._in_a_row[name] + 1 if text else 0
             if self._in_a_row[name] == PATIENCE:
                 texts.append(text)
