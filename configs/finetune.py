@@ -47,9 +47,10 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.questions = ("scene",) if given["task"] == "scene" else ()
     kept = {objective: config.objectives[objective].to_dict()} if objective in config.objectives else {}
     with config.unlocked():
-        config.objectives = ConfigDict(kept or {objective: options(objective)})
-    if objective == "answer" and config.model.regions.count:
-        config.objectives.answer.objects = True  # what the run has learned to read
+        new = options(objective)
+        if objective == "answer" and config.model.regions.count:
+            new["objects"] = True  # as the run has read pictures so far
+        config.objectives = ConfigDict(kept or {objective: new})
     config.evaluation.names, config.evaluation.best, config.evaluation.every = (evaluator,), "", 0
     optimizer = config.optimizer
     optimizer.name, optimizer.trained = "adamw", given["train"]

@@ -110,11 +110,27 @@ def test_scores_are_of_held_out_pictures_by_list(evaluator):
     table = {row.key: row for row in rows({f"photos/{key}": value for key, value in scores.items()})}
     row = table[f"photos/{above}/cosine"]
     assert (row.oracle, row.n, row.unit) == (1, 6, "%") and set(row.baselines) == {"chance"}
-    evaluator.boxed[4:] = False  # a match by objects asks those that have some
-    scores = evaluator(None).scores
-    assert scores["hard_negatives/match/n"] == 4 and scores["hard_negatives/n"] == 6
-    assert (scores["hard_negatives/match"], scores[f"{above}/match/shuffled_image"]) == (1, 0)
     assert table[f"photos/{above}/items/left_out"].unit == "items"
+
+
+def test_a_match_by_objects_asks_what_has_some(evaluator, records):
+    regions = dataclasses.replace(evaluator.config.model.regions, count=4)
+    model = dataclasses.replace(evaluator.config.model, regions=regions)
+    some = [dataclasses.replace(r, regions=()) if i in (1, 4) else r for i, r in enumerate(records)]
+    found = EVALUATORS["hard_negatives"](dataclasses.replace(evaluator.config, model=model), evaluator.mesh, some)
+    asked = []
+
+    def match(params, image, boxes, text):
+        asked.append(image)
+        assert (boxes[:, 0, 2] > 0).all()
+        return np.ones((len(image), 2)) * [1.0, 0.0]
+
+    found.arms = {"match": match, "cosine": lambda params, image, *_: np.ones((len(image), 2))}
+    scores = found(None).scores
+    assert [len(images) for images in asked] == [4, 4]
+    assert (scores["hard_negatives/match"], scores["hard_negatives/n"]) == (1, 6)
+    for above in ("hard_negatives", "hard_negatives/by_list/add_att"):
+        assert scores[f"{above}/match/n"] == scores[f"{above}/match/shuffled_image/n"] == 4
 
 
 def test_lists_of_other_pictures_score_nothing(records, evaluator):

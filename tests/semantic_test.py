@@ -29,6 +29,8 @@ from xmjax.models.objects import group, pooled
 from xmjax.models.passes import Passes
 from xmjax.models.regions import GREY, erased
 from xmjax.objectives import make, match, options, total_loss
+from xmjax.objectives.answer import Options as AnswerOptions
+from xmjax.objectives.mask_predict import Options as MaskPredictOptions
 from xmjax.objectives.mask_predict import caption_places, drawn_masks
 from xmjax.objectives.match import PRIOR, PRIOR_ENTROPY, drawn, one_of
 from xmjax.objectives.regions import label_nats
@@ -116,10 +118,12 @@ def test_a_caption_is_filled_in_where_no_decoder_was_trained(make_config):
     loaded, record = Model(config, jax.jit(lambda: init(config))().params), Playroom("val").read([0])[0]
     boxes = np.array([region.box for region in record.regions])
     (text,) = loaded.caption(record.image, "ko", boxes=boxes)
+    given = [":".join(map(str, box)) for box in boxes]
+    assert predict.caption(loaded, record.image, "ko", boxes=given).lines == [text]
     assert loaded.caption(record.image, "ko", method="mask_predict", boxes=boxes) == [text]
     assert len(text) <= config.model.text.max_bytes
     for arguments, message in (
-        ({}, "writes captions with objects: give the boxes of 1 to 4"),
+        ({}, "writes captions by mask_predict with objects: give the boxes of 1 to 4"),
         ({"n": 2, "boxes": boxes}, "n=2 does not go with method='mask_predict'"),
         ({"method": "greedy"}, "has not trained caption"),
     ):
@@ -147,17 +151,46 @@ def test_hits_are_ranked_again_by_match(make_config, tmp_path):
     for asked, of in (({"text": text}, ""), ([(1, "text", text), (1, "image", records[0].image)], "image")):
         with pytest.raises(UserError, match="ranked again by how a text and a picture match"):
             loaded.retrieve(asked, index, 4, of, rerank=3)
+    for wrong in ({"top": 0, "rerank": 3}, {"rerank": -1}, {"boxes": [(0, 0, 1, 1)]}):
+        with pytest.raises(UserError, match=r"ask for at least one|boxes are read where"):
+            loaded.retrieve({"text": text}, index, of="image", **wrong)
+    regions = dataclasses.replace(config.model.regions, count=4)
+    boxed = Model(dataclasses.replace(config, model=dataclasses.replace(config.model, regions=regions)), loaded._params)
+    with pytest.raises(UserError, match="which pictures of an index have not"):
+        boxed.retrieve({"text": text}, boxed.make_index(tmp_path), of="image", rerank=3)
 
 
-def test_pictures_without_objects_teach_nothing(config, batch_at, model):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    # Hard negatives would be chosen by the towers, which see whole pictures.
+    [
+        ("match", match.Options(hard=0.0)),
+        ("mask_predict", MaskPredictOptions(canvases=2)),
+        ("answer", AnswerOptions(objects=True)),
+    ],
+)
+def test_pictures_without_objects_teach_nothing_of_pictures(make_config, batch_at, name, options):
+    kinds = {"model.regions.count": 4, "model.matching": True, "model.unmasking": True}
+    config = make_config(kinds | {"objectives": {"contrast": {}, name: dataclasses.asdict(options)}})
+    model = make_model(config).bind({"params": jax.jit(lambda: init(config))().params})
     (batch,) = (jax.tree.map(jnp.asarray, arrays) for arrays in batch_at(config).values())
     bare = batch | {"boxes": batch["boxes"].at[:2].set(0.0)}
     dark = bare | {"image": bare["image"].at[:2].set(0)}
-    # The towers see whole pictures, and choose hard negatives by them.
-    objective = make(dataclasses.replace(config, objectives={"match": match.Options(hard=0.0)}))["match"]
-    loss = jax.jit(lambda batch: objective.loss(Passes(model, batch), jax.random.key(0))[0])
+    loss = jax.jit(lambda batch: make(config)[name].loss(Passes(model, batch), jax.random.key(0))[0])
+    assert loss(bare) == pytest.approx(float(loss(dark)), abs=1e-6) and loss(bare) != loss(batch)
     none = loss(batch | {"boxes": jnp.zeros_like(batch["boxes"])})
-    assert loss(bare) == pytest.approx(float(loss(dark)), abs=1e-6) and loss(bare) != loss(batch) and none == 0
+    assert np.isfinite(none) if name == "answer" else none == 0  # an answer may be guessed from the question
+
+
+def test_labels_are_scored_as_they_were_learned_cut(config):
+    whole = Playroom("val").read(range(4))
+    names = iter(range(99))
+    long = [
+        dataclasses.replace(r, truth=None, regions=tuple(Region(x.box, f"{'배' * 5}{next(names)}") for x in r.regions))
+        for r in whole
+    ]
+    evaluator = EVALUATORS["objects"](config, sharding.make_mesh(config.mesh), long)
+    assert set(evaluator.labels) == {"배" * 5} and evaluator.chance == 1  # 15 bytes, between characters
 
 
 def test_of_an_unknown_picture_boxes_are_hidden_too(model):
@@ -487,10 +520,11 @@ def test_the_alarm_is_told_once_of_a_constant_predictor(config, batch_at, model)
     assert len(told) == 1 and "config.objectives.match.schedule" in told[0]
     alarms = Alarms(make(config))
     assert not any(alarms(step, {"match/loss": 0.3}) for step in range(3 * PATIENCE))
-    later = match.Options(schedule=((0.2, 0.0), (0.3, 1.0)))
-    alarms = Alarms(make(dataclasses.replace(config, steps=100, objectives={"match": later})))
-    said = [step for step in range(100) for _ in alarms(step, {"match/loss": float(loss)})]
-    assert said == [20 + PATIENCE]  # not before it is trained, and then all the same
+    for turn in ((), (1, 2)):  # in turn or not, and not before it is trained
+        later = match.Options(schedule=((0.2, 0.0), (0.3, 1.0)), turn=turn)
+        alarms = Alarms(make(dataclasses.replace(config, steps=100, objectives={"match": later})))
+        with jax.transfer_guard("disallow"):
+            assert [step for step in range(100) for _ in alarms(step, {"match/loss": entropy})] == [20 + PATIENCE]
 
 
 def test_objectives_say_what_they_need(make_config):

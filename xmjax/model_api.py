@@ -422,7 +422,8 @@ class Model:
         filling = method == "mask_predict"
         options = self._trained("mask_predict" if filling else "caption")
         if n < 1 or (n > 1 and method in ("greedy", "mask_predict")):
-            raise UserError(f"n={n} does not go with method={method!r}: {'ask for 1' if n < 1 else 'sample or beam'}")
+            remedy = "ask for 1" if n < 1 or filling else "sample or beam"
+            raise UserError(f"n={n} does not go with method={method!r}: {remedy}")
         if not 0 <= seed < 2**32:
             raise UserError(f"seed={seed} is outside of 0 to {2**32 - 1}: give another")
         if temperature < 0 or not 0 < top_p <= 1 or top_k < 0 or width < 1:
@@ -433,7 +434,8 @@ class Model:
         data = np.stack([picture(p, self.config) for p in several or [image]])
         about = Caption("", *self._wording(language, style))
         length = self.config.model.text.max_bytes
-        around = self._objects_in(boxes, image, "writes captions", filling and bool(self.config.model.regions.count))
+        does = f"writes captions by {method}"
+        around = self._objects_in(boxes, image, does, filling and bool(self.config.model.regions.count))
         if filling:
             unknown = np.repeat(canvas(about, length)[None], len(data), 0)
             around = np.repeat(around[None], len(data), 0)
@@ -454,8 +456,7 @@ class Model:
         return self._decoded(ids, several)
 
     def _decoded(self, ids: Iterable[Iterable[np.ndarray]], several: Any) -> Any:
-        # Bytes that are filled in one by one may be of no character.
-        texts = [[vocab.decode(one).encode("utf-8", "replace").decode() for one in row] for row in ids]
+        texts = [[vocab.whole(vocab.decode(one)) for one in row] for row in ids]
         return texts if several else texts[0]
 
     def answer(
@@ -668,8 +669,9 @@ class Model:
           index: one, or the file that it was saved in.
           top: most items.
           of: modality to search in; "" is all of them.
-          rerank: how many of the nearest come in the order of `match` with what is asked, one text or one picture;
-            their score is its probability then.
+          rerank: how many of the nearest come first, in the order of `match` with what is asked, one text or one
+            picture; their score is its probability then. Pictures are not ranked again by a model that matches by given
+            boxes.
           boxes: of the objects of the picture that is asked, where the model matches by given ones.
 
         Raises:
@@ -678,12 +680,21 @@ class Model:
         """
         parts = [(1.0, m, given) for m, given in query.items()] if isinstance(query, Mapping) else list(query)
         index = index if isinstance(index, search.Index) else self.index(index)
+        if top < 1 or rerank < 0:
+            raise UserError(f"top={top}, rerank={rerank}: ask for at least one item, and rank none or more again")
+        if boxes is not None and not rerank:
+            raise UserError("boxes are read where hits are ranked again alone: give rerank, or leave the boxes out")
         if not rerank:
             return search.retrieve(self, index, parts, top, of)
         if len(parts) != 1 or parts[0][0] <= 0 or {parts[0][1], of} != {"text", "image"}:
             raise UserError(
                 "hits are ranked again by how a text and a picture match: ask with one text and of='image', or with "
                 "one picture and of='text'"
+            )
+        if of == "image" and self.config.model.regions.given:
+            raise UserError(
+                "this run matches texts with objects in boxes, which pictures of an index have not: ask with a picture "
+                "and of='text', or leave rerank out"
             )
         hits = search.retrieve(self, index, parts, max(top, rerank), of)
         first, asked_by = hits[:rerank], parts[0][2]

@@ -39,7 +39,7 @@ class Hit(NamedTuple):
     Attributes:
       name: of the file in the folder, or the text.
       modality: "image", "audio" or "text".
-      score: cosine of the item and the query.
+      score: cosine of the item and the query; of one that was ranked again, the probability that they match.
     """
 
     name: str

@@ -57,6 +57,11 @@ def decode(ids: np.ndarray) -> str:
         return data.decode("utf-8", "replace")
 
 
+def whole(text: str) -> str:
+    """``text`` with a mark in the place of what is no character: halves of surrogate pairs, which no file can hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def truncate(data: bytes, limit: int) -> bytes:
     """The longest prefix of UTF-8 ``data`` of at most ``limit`` bytes that splits no character."""
     if len(data) <= limit:

@@ -80,8 +80,9 @@ class HardNegativesEvaluator(Evaluator):
         self.text = np.array([[text_ids(text, length) for text in texts] for texts in both])
         objectives = config.objectives
         self.arms = {"cosine": self.compiled(_cosine)} if "contrast" in objectives else {}
-        self.boxed = np.array([not count or bool(record.regions) for record in records])
-        if "match" in objectives and self.boxed.any():
+        boxed = [i for i, record in enumerate(records) if record.regions or not count]
+        self.asked = {name: (rows, self._others(rows)) for name, rows in (("", range(len(records))), ("match", boxed))}
+        if "match" in objectives and boxed:
             self.arms["match"] = self.compiled(_match)
         if caption := objectives.get("caption"):
             like = [captioned(record, pair.true) for record, pair in self.rows]
@@ -100,24 +101,29 @@ class HardNegativesEvaluator(Evaluator):
         found = {"shorter": chosen(shorter), "chance": np.full(len(self.rows), 0.5)}
         for name, run in self.arms.items():
             texts = self.written if name == "caption" else self.text
-            rows = np.flatnonzero(self.boxed) if name == "match" else np.arange(len(self.rows))
-            others = rows[derangement(len(rows), lambda i, j, ids=[self.rows[k][0].id for k in rows]: ids[i] == ids[j])]
+            rows, others = self.asked["match" if name == "match" else ""]
             for key, shown in ((name, rows), (f"{name}/shuffled_image", others)):
                 found[key] = np.full(len(self.rows), np.nan)
                 found[key][rows] = chosen(run(params, self.image[shown], self.boxes[shown], texts[rows]))
             found[f"{name}/oracle"] = np.ones(len(self.rows))
-        counts = {"hard_negatives/n": len(self.rows)}
-        if "match" in self.arms:
-            counts["hard_negatives/match/n"] = int(self.boxed.sum())
-        return Report(scores | self._by_list(found) | counts)
+        return Report(scores | self._by_list(found) | {"hard_negatives/n": len(self.rows)})
+
+    def _others(self, rows: Sequence[int]) -> np.ndarray:
+        """For each of these rows another of them that has another picture."""
+        ids = [self.rows[row][0].id for row in rows]
+        return np.array(rows, int)[derangement(len(ids), lambda i, j: ids[i] == ids[j])]
 
     def _by_list(self, found: Mapping[str, np.ndarray]) -> Scores:
         """Means over the items of each list, and over all, of which an arm may leave some out (nan)."""
-        scores, start = {f"hard_negatives/{arm}": float(np.nanmean(right)) for arm, right in found.items()}, 0
+        scores, start, parts = {}, 0, {"hard_negatives": slice(None)}
         for name, items in self.items.items():
-            part, above = slice(start, start := start + len(items)), f"hard_negatives/by_list/{name}"
+            parts[f"hard_negatives/by_list/{name}"] = slice(start, start := start + len(items))
+        for above, part in parts.items():
             there = {arm: x[part][~np.isnan(x[part])] for arm, x in found.items()}
             scores |= {f"{above}/{arm}": float(np.mean(x)) for arm, x in there.items() if len(x)}
+            for arm in ("match", "match/shuffled_image"):
+                if arm in found:
+                    scores[f"{above}/{arm}/n"] = len(there[arm])
         return scores
 
 

@@ -63,9 +63,7 @@ class MaskPredictEvaluator(Evaluator):
             if name == "shuffled_image":
                 continue
             for record, text in zip(self.records, texts, strict=True):
-                # Bytes that are guessed one by one may be of no character, which no file of texts can hold.
-                whole = text.encode("utf-8", "replace").decode()
-                examples[record.id]["unmasked" if name == "exact" else f"unmasked {name}"] = whole
+                examples[record.id]["unmasked" if name == "exact" else f"unmasked {name}"] = vocab.whole(text)
         groups = [(c.language, c.style) for c in self.captions]
         known = float(np.mean([bool(references) for references in self.references]))
         return Report(

@@ -82,7 +82,7 @@ class Passes:
         return self._once(("reduced", modality), lambda: self.model.reduced(modality, self.encoded(modality)))
 
     def fused_with_text(self, modality: str) -> Tokens:
-        """What `match` and `mask_predict` read of it: the objects of a model with regions, else `reduced`."""
+        """What `match`, `mask_predict` and `answer` by objects read: objects where it has them, else `reduced`."""
         if modality == "image" and self.model.config.regions.count:
             return self.grounded(self.encoded(modality), self.batch[modality])
         return self.reduced(modality)

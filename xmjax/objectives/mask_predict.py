@@ -77,12 +77,12 @@ class MaskPredict(base.Objective):
         other = repeated(passes.fused_with_text(o.modality), o.canvases)
         logits = unmasked(model, o.modality, other, passes.text(hidden(ids, masked)))
         nats = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, ids[..., None], -1)[..., 0]
-        count = jnp.sum(masked, -1)
-        nats = jnp.sum(jnp.where(masked, nats, 0), -1)
         # Of a picture none of whose objects are known there is nothing to read.
         present = jnp.any(other.valid, -1)
-        loss = jnp.sum(nats / jnp.maximum(1, count), where=present) / jnp.maximum(1, jnp.sum(present))
-        return loss, {
+        masked &= present[:, None]
+        count = jnp.sum(masked, -1)
+        nats = jnp.sum(jnp.where(masked, nats, 0), -1)
+        return jnp.sum(nats / jnp.maximum(1, count)) / jnp.maximum(1, jnp.sum(present)), {
             "bits_per_byte": base.bits_per_byte(nats, count),
             "unknown_bits_per_byte": base.bits_per_byte(nats * wholly, count * wholly),
         }
