@@ -56,7 +56,7 @@ def get_config(arg: str = "") -> ConfigDict:
     optimizer.name, optimizer.trained = "adamw", given["train"]
     optimizer.learning_rate = 1e-3 if given["train"] == "all" else 3e-3
     if not base.parse(mode)[1]:
-        config.steps, optimizer.warmup, config.save_every = 800, 20, 0
+        config.steps, optimizer.warmup, config.save_every = 1500, 20, 0
     return config
 
 
