@@ -240,7 +240,7 @@ def test_sense_scores_follow_the_likeliest_definition(evaluators):
 def test_answers_and_descriptions_are_scored_apart(evaluators):
     evaluator = evaluators[AnswerEvaluator]
 
-    def run(params, image, text, absent):
+    def run(params, image, boxes, text, absent):
         said = ["" if absent.all() else q.answer for q in evaluator.questions]
         return np.stack([np.append(vocab.padded(t.encode(), 40), vocab.PAD) for t in said])
 
