@@ -698,10 +698,12 @@ class Model:
             )
         hits = search.retrieve(self, index, parts, max(top, rerank), of)
         first, asked_by = hits[:rerank], parts[0][2]
+        if not first:
+            return []
         if of == "image":
-            found = self.match(asked_by, [str(Path(index.root) / hit.name) for hit in first], boxes) if first else []
+            found = self.match(asked_by, [str(Path(index.root) / hit.name) for hit in first], boxes)
         else:
-            found = self.match([hit.name for hit in first], asked_by, boxes) if first else []
+            found = self.match([hit.name for hit in first], asked_by, boxes)
         again = [hit._replace(score=score) for hit, score in zip(first, found, strict=True)]
         return [*sorted(again, key=lambda hit: -hit.score), *hits[rerank:]][:top]
 

@@ -3,7 +3,7 @@
 Words as such are not scored, for a model of single characters has never written more than one.
 
     python launch/pretrain.py --config=configs/fine.py
-    python launch/sweep.py --config=configs/sweeps/masks.py     two CPU cores, half an hour (9 runs)
+    python launch/sweep.py --config=configs/sweeps/masks.py     one CPU core, forty minutes (9 runs)
 
 The table is docs/results/masks.md.
 """

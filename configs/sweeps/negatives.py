@@ -1,7 +1,7 @@
 """Which mismatches `match` learns from: any in the batch, or half of them such as the towers take for matches.
 
     python launch/pretrain.py --config=configs/fine.py
-    python launch/sweep.py --config=configs/sweeps/negatives.py     two CPU cores, half an hour (6 runs)
+    python launch/sweep.py --config=configs/sweeps/negatives.py     one CPU core, half an hour (6 runs)
 
 The table is docs/results/negatives.md.
 """

@@ -1,7 +1,7 @@
 """The two tasks of EP 3 889 830, matching and masking, alone and together.
 
     python launch/pretrain.py --config=configs/fine.py
-    python launch/sweep.py --config=configs/sweeps/tasks.py     two CPU cores, half an hour (9 runs)
+    python launch/sweep.py --config=configs/sweeps/tasks.py     one CPU core, forty-five minutes (9 runs)
 
 The table is docs/results/tasks.md.
 """

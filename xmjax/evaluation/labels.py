@@ -136,11 +136,9 @@ class LabelsEvaluator(Evaluator):
 
         def cut(label: str) -> str:
             """As it was learned."""
-            return (
-                vocab.truncate(vocab.utf8(label), options.max_label_bytes).decode("utf-8", "surrogatepass")
-                if options
-                else label
-            )
+            data = vocab.utf8(label)
+            longest = options.max_label_bytes if options else len(data)
+            return vocab.truncate(data, longest).decode("utf-8", "surrogatepass")
 
         names = sorted({cut(region.label) for record in self.records for region in kept(record.regions, count)})
         self.labels = [cut(kept(item.record.regions, count)[item.asked].label) for item in self.items]
