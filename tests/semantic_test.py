@@ -199,14 +199,14 @@ def test_of_an_unknown_picture_boxes_are_hidden_too(model):
     tokens = model.encode("image", jnp.full((1, 32, 32, 3), GREY, jnp.uint8))
 
     @jax.jit
-    def grounded(boxes, masked):
-        return model.grounded(tokens, boxes, masked)
+    def grounded(boxes, unknown):
+        return model.grounded(tokens, boxes, jnp.array([[True, True, False, False]]), unknown=unknown)
 
-    both, one = jnp.array([[True, True, False, False]]), jnp.array([[True, False, False, False]])
-    unknown = grounded(boxes, both)
-    np.testing.assert_array_equal(unknown.vectors[:, :2], grounded(moved, both).vectors[:, :2])
+    yes, no = jnp.array([True]), jnp.array([False])
+    unknown = grounded(boxes, yes)
+    np.testing.assert_array_equal(unknown.vectors[:, :2], grounded(moved, yes).vectors[:, :2])
     assert unknown.valid.tolist() == [[True, True, False, False]]  # how many there are is known
-    assert np.abs(grounded(boxes, one).vectors - grounded(moved, one).vectors)[0, 0].max() > 1e-3
+    assert np.abs(grounded(boxes, no).vectors - grounded(moved, no).vectors)[0, 0].max() > 1e-3
 
 
 def test_nothing_of_a_masked_object_is_seen_through_a_neighbour(config, model):

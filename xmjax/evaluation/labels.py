@@ -255,7 +255,8 @@ def expected(model: Any, gallery: tuple[Array, Array], text: Array | None) -> Ar
     side, length = model.config.image.size, model.config.text.max_bytes
     grey = model.encode("image", jnp.zeros((1, side, side, 3), jnp.uint8))
     tokens = Tokens(*(jnp.broadcast_to(x, (rows, *x.shape[1:])) for x in grey))
-    objects = model.grounded(tokens, boxes, jnp.ones(boxes.shape[:2], bool))
+    all_of_them = jnp.ones(boxes.shape[:2], bool)
+    objects = model.grounded(tokens, boxes, all_of_them, unknown=jnp.ones(rows, bool))
     absent = jnp.full(rows, text is None)
     told = model.encode("text", jnp.full((rows, length), vocab.PAD, jnp.uint16) if text is None else text)
     fused = model.fuse({"image": objects, "text": told}, {"text": absent})

@@ -116,6 +116,7 @@ class Crossmodal(nn.Module):
         masked: Bool[Array, "B K"] | None = None,
         image: UInt8[Array, "B Y X 3"] | None = None,
         records: Int[Array, " B"] | None = None,
+        unknown: Bool[Array, " B"] | None = None,
     ) -> Tokens:
         """A picture's objects as what is fused in the place of its tokens; see `models.regions`.
 
@@ -126,6 +127,7 @@ class Crossmodal(nn.Module):
           masked: objects that are replaced by a learned mask.
           image: what the tokens are of, for a library to find the objects in it; None tells objects nothing of it.
           records: as `encode`.
+          unknown: pictures of which nothing is known but the number of their objects, all of which are masked.
         """
         if self.regions is None:
             raise UserError("this model has no regions; train it with config.model.regions.count")
@@ -136,7 +138,7 @@ class Crossmodal(nn.Module):
             raise UserError("this model reads objects in given boxes: give them")
         else:
             groups = inside(seen(tokens.spans, self.config.image), boxes)
-        objects = self.regions(tokens, groups, boxes, masked)
+        objects = self.regions(tokens, groups, boxes, masked, unknown)
         if image is None or self.library is None or not self.config.library.objects:
             return objects
         ids, found = self.library.standard_texts(image, boxes, masked, records)

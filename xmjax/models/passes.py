@@ -61,9 +61,15 @@ class Passes:
         records = self.batch["id"][::every]
         return self.model.encode("text", ids, repeat(records, "b -> (b n)", n=len(ids) // len(records)))
 
-    def grounded(self, tokens: Tokens, image: Array, masked: Bool[Array, "B K"] | None = None) -> Tokens:
+    def grounded(
+        self,
+        tokens: Tokens,
+        image: Array,
+        masked: Bool[Array, "B K"] | None = None,
+        unknown: Bool[Array, " B"] | None = None,
+    ) -> Tokens:
         """The objects of a picture, in the batch's boxes or discovered; see `Crossmodal.grounded`."""
-        return self.model.grounded(tokens, self.batch.get("boxes"), masked, image, self.batch["id"])
+        return self.model.grounded(tokens, self.batch.get("boxes"), masked, image, self.batch["id"], unknown)
 
     def alone(self, modality: str) -> Tokens:
         """Tokens that stand for the modality by itself."""

@@ -31,11 +31,12 @@ class Regions(nn.Module):
         groups: Float[Array, "B K M"],
         boxes: Float[Array, "B K 4"],
         masked: Bool[Array, "B K"] | None = None,
+        unknown: Bool[Array, " B"] | None = None,
     ) -> Tokens:
         """Objects of a picture, from its tokens' shares in them and their boxes; see `Crossmodal.grounded`.
 
-        Of a picture all of whose objects are masked nothing is known, and so their boxes are hidden too: else a size
-        would tell what has that size, and a text that says otherwise would be read past.
+        Of an unknown picture boxes are hidden: else a size would tell what has that size, and a text that says
+        otherwise would be read past.
         """
         c, options = self.config, self.config.regions
         normal = nn.initializers.normal
@@ -46,9 +47,8 @@ class Regions(nn.Module):
         if options.coordinates:
             side = boxes[..., 2:] - boxes[..., :2]
             place = jnp.concatenate([boxes, side, jnp.prod(side, -1, keepdims=True)], -1)
-            if masked is not None:
-                known = jnp.any(~masked & jnp.all(side > 0, -1), -1)
-                place = jnp.where(known[:, None, None], place, 0.0)
+            if unknown is not None:
+                place = jnp.where(unknown[:, None, None], 0.0, place)
             content = jnp.concatenate([content, place.astype(content.dtype)], -1)
         kernel = self.param("kernel", normal(content.shape[-1] ** -0.5), (content.shape[-1], c.width))
         order = self.param("order", normal(0.5), (options.count if options.order else 1, c.width))

@@ -62,7 +62,7 @@ class Regions(base.Objective):
 
     Options = Options
     task = "referencing"
-    version = 3  # 2 knew the boxes of pictures of which all objects were masked
+    version = 4  # 2 knew the boxes of unknown pictures, 3 not even those of a group that was all of a picture
 
     def __init__(self, options, config):
         super().__init__(options, config)
@@ -85,11 +85,11 @@ class Regions(base.Objective):
         o, count, length = self.options, self.config.model.regions.count, self.config.model.text.max_bytes
         regions, rng = example.record.regions, example.rng
         task = rng.random()
-        masked = np.zeros(count, bool)
+        masked, unknown = np.zeros(count, bool), False
         boxes = boxes_array(regions, count)
         if regions and task >= o.words:
-            whole = rng.random() < o.everything
-            masked = boxes[:, 2] > 0 if whole else masked_group(regions, count, rng, o.groups)
+            unknown = rng.random() < o.everything
+            masked = boxes[:, 2] > 0 if unknown else masked_group(regions, count, rng, o.groups)
         (caption,) = draw(example.captions, 1, rng)  # any, for captions come in the order of their languages
         if o.unit == "character":
             caption = by_character(caption)
@@ -98,6 +98,7 @@ class Regions(base.Objective):
             ids, spans = text_ids(caption.text, length), np.full_like(spans, vocab.PAD)
         return {
             "masked_regions": masked,
+            "unknown_picture": np.array(unknown),
             "labels": label_ids(regions, boxes[:, 2] > 0 if o.seen else masked, o.max_label_bytes),
             "masked_caption": ids,
             "caption_spans": spans,
@@ -118,7 +119,7 @@ class Regions(base.Objective):
         model, batch = passes.model, passes.batch
         words, boxes, masked = batch["caption_spans"], batch["boxes"], batch["masked_regions"]
         left = erased(batch["image"], boxes, masked)
-        objects = passes.grounded(model.encode("image", left), left, masked)
+        objects = passes.grounded(model.encode("image", left), left, masked, batch["unknown_picture"])
         absent = jax.random.bernoulli(rng, self.options.drop, (len(boxes),)) & jnp.all(words == vocab.PAD, (1, 2))
         fused = model.fuse({"image": objects, "text": passes.text(batch["masked_caption"])}, {"text": absent})
         nats, count = label_nats(model, fused["image"].vectors, batch["labels"])
