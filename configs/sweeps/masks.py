@@ -1,9 +1,9 @@
-"""What is masked together: words or single characters, objects that overlap or one alone.
+"""What is masked: words and objects or one of the two, single characters, objects that overlap or one alone.
 
-Words as such are not scored, for a model of single characters has never written more than one.
+A model of single characters has never written more than one, so that its words say nothing of what it knows.
 
     python launch/pretrain.py --config=configs/fine.py
-    python launch/sweep.py --config=configs/sweeps/masks.py     one CPU core, forty minutes (9 runs)
+    python launch/sweep.py --config=configs/sweeps/masks.py     one CPU core, an hour (15 runs)
 
 The table is docs/results/masks.md.
 """
@@ -14,13 +14,15 @@ from configs.sweeps import BEGUN_FINE
 
 
 def get_config() -> ConfigDict:
-    """Whole terms and groups, and the two controls."""
+    """Whole terms and groups together, each alone, and the two controls."""
     return ConfigDict(
         {
             "name": "masks",
             "base": "configs/objects.py",
             "arms": {
                 "words, groups": BEGUN_FINE,
+                "words alone": BEGUN_FINE | {"objectives.regions.words": 1.0, "objectives.regions.both": 0.0},
+                "groups alone": BEGUN_FINE | {"objectives.regions.words": 0.0, "objectives.regions.both": 0.0},
                 "characters, groups": BEGUN_FINE | {"objectives.regions.unit": "character"},
                 "words, single objects": BEGUN_FINE | {"objectives.regions.groups": False},
             },
@@ -30,6 +32,7 @@ def get_config() -> ConfigDict:
                 "playroom/objects/accuracy/overlapping",
                 "playroom/objects/accuracy/by_itself",
                 "playroom/objects/no_text",
+                "playroom/objects/words",
                 "playroom/objects/text_to_image/R@1",
                 "playroom/match/auroc",
                 "playroom/retrieval/text_to_image/R@1",

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from xmjax.data.folder import Folder
-from xmjax.data.source import Record, Unreadable
+from xmjax.data.source import Record, Unreadable, varies
 from xmjax.errors import UserError
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -74,6 +74,26 @@ def test_languages(tmp_path):
 def test_lines_of_one_image_are_one_record(tmp_path):
     source = folder(tmp_path, [line(0, "a"), line(1, "b"), line(0, "c")])
     assert [caption.text for caption in source.read([0])[0].captions] == ["a", "c"]
+
+
+def test_lines_of_one_id_are_one_record_of_several_pictures(tmp_path):
+    lines = [line(0, "a", key="x"), line(1, "b", key="y"), line(2, ["c", "d"], key="x"), line(0, "e", key="x")]
+    source = folder(tmp_path, lines, 3, id_column="key")
+    assert len(source) == 2 and varies(source)
+    seen = {turn: source.read([turn * len(source), turn * len(source) + 1]) for turn in range(4)}
+    # Each of a record's texts meets each of its pictures, and nothing of another record.
+    assert [[record.id for record in records] for records in seen.values()] == [["x", "y"]] * 4
+    assert [[record.image[0, 0, 0] for record in records] for records in seen.values()] == [[0, 1], [2, 1]] * 2
+    assert {tuple(caption.text for caption in records[0].captions) for records in seen.values()} == {tuple("acde")}
+    alone = folder(tmp_path, lines[:2], 3, id_column="key")
+    assert not varies(alone) and alone.manifest() != source.manifest()
+
+
+def test_objects_are_of_the_picture_that_is_shown(tmp_path):
+    boxes = [[{"bbox": [x, 0, 6, 10], "category": name}] for x, name in ((0, "left"), (6, "right"))]
+    lines = [line(n, "a", key="x", objects=boxes[n], width=12, height=10) for n in range(2)]
+    source = folder(tmp_path, lines, id_column="key", regions_column="objects", fit="stretch")
+    assert [source.read([turn])[0].regions[0].label for turn in range(3)] == ["left", "right", "left"]
 
 
 @pytest.mark.parametrize("column", ["text", "caption", "captions"])
@@ -168,7 +188,6 @@ GOOD = line(0, "a")
         ([GOOD], {"text_column": "words"}, ["'words'", "file_name, text", "--config.data.text_column"]),
         ([GOOD], {"id_column": "key"}, ["'key'", "--config.data.id_column"]),
         ([GOOD | {"key": 1}, line(1, "b")], {"id_column": "key"}, ["line 2", "'key'"]),
-        ([GOOD | {"key": 1}, line(1, "b", key=1)], {"id_column": "key"}, ["line 2", "line 1", "'1'", "unique"]),
         ([GOOD, {"text": "b"}], {}, ["line 2", "file_name"]),
         ([GOOD, line(1, 5)], {}, ["line 2", "int"]),
         ([GOOD, '{"file_name": "1.png", "text": "\\ud83d"}'], {}, ["line 2", "surrogate"]),

@@ -30,6 +30,7 @@ class Row:
       regions: objects with boxes, as fractions of the sides of the picture as it is in the file.
       frame: (width, height) of the picture, or of what its boxes were drawn in, where there are regions.
       labels: classes or tags of the record.
+      others: rows of the same record that show further pictures of it; its captions are true of them too.
     """
 
     id: str
@@ -39,10 +40,13 @@ class Row:
     regions: tuple[Region, ...] = ()
     frame: tuple[float, float] = (1.0, 1.0)
     labels: tuple[str, ...] = ()
+    others: list["Row"] = dataclasses.field(default_factory=list)
 
 
 class ImageFiles:
     """A source over image files that exist on disk; subclasses say which, and with what captions.
+
+    A record of several pictures shows the next of them each time it is read, and the first where it is evaluated.
 
     Args:
       root: the folder that all files are in.
@@ -58,8 +62,7 @@ class ImageFiles:
       name: what to call this source.
 
     Raises:
-      UserError: an image is missing or outside the root, an id stands for two files, the split is empty, or an
-        option is not valid.
+      UserError: an image is missing or outside the root, the split is empty, or an option is not valid.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class ImageFiles:
             raise UserError(f"--config.data.validation_fraction={validation_fraction} is not between 0 and 1.")
         check_image_options(image_size, fit)
         rows = _merge(rows)
-        _check_files(root, rows)
+        _check_files(root, list(itertools.chain.from_iterable(map(_pictures, rows))))
         missing = (held_out or frozenset()) - {row.id for row in rows}
         if missing:
             raise UserError(f"--config.data.held_out names {min(missing)!r}, which is no record of {root}.")
@@ -102,6 +105,7 @@ class ImageFiles:
         self.name = name
         self._root = root
         self._rows = chosen
+        self.varies = any(row.others for row in chosen)
         self._image_size, self._fit, self._keep_file_bytes, self._whole = image_size, fit, keep_file_bytes, whole
         self._settings = settings | {
             "split": split,
@@ -116,12 +120,13 @@ class ImageFiles:
 
     def read(self, indices: Sequence[int]) -> list[Record | Unreadable]:
         """Records at ``indices``, in order, with images uint8 [image_size, image_size, 3]; see `Source.read`."""
-        return read_parallel(self._read, [self._rows[index] for index in indices])
+        turns = [divmod(int(index), len(self)) for index in indices]
+        return read_parallel(self._read, [(self._rows[position], turn) for turn, position in turns])
 
     def manifest(self) -> dict[str, Any]:
         """The options that matter and a hash of the metadata and of the files' names and sizes in bytes."""
         digest = hashlib.blake2b(digest_size=16)
-        for row in self._rows:
+        for row in itertools.chain.from_iterable(map(_pictures, self._rows)):
             try:
                 size = os.path.getsize(os.path.join(self._root, row.file))
             except OSError:  # A file that went away since is an unreadable record, not an error of the whole.
@@ -129,7 +134,9 @@ class ImageFiles:
             digest.update(f"{row.id}\0{row.file}\0{size}\n".encode())
         return self._settings | {"records": len(self._rows), "files": digest.hexdigest()}
 
-    def _read(self, row: Row) -> Record | Unreadable:
+    def _read(self, item: tuple[Row, int]) -> Record | Unreadable:
+        record, turn = item
+        row = _pictures(record)[turn % (1 + len(record.others))]
         label = row.id if row.id == row.file else f"{row.id} ({row.file})"
         path = os.path.join(self._root, row.file)
         try:
@@ -143,11 +150,16 @@ class ImageFiles:
             image = images.decode(data, self._image_size, self._fit)
         except ValueError as error:
             return Unreadable(label, f"the image cannot be decoded: {error}")
-        captions = tuple(Caption(text, language, words=words(text)) for language, text in row.captions)
+        captions = tuple(Caption(text, language, words=words(text)) for language, text in record.captions)
         given = (_whole(row),) if self._whole else row.regions
         regions = tuple(found for region in given if (found := squared(region, row.frame, self._fit)))
         file = data if self._keep_file_bytes else None
-        return Record(row.id, captions, image, file, regions=regions, labels=row.labels)
+        return Record(row.id, captions, image, file, regions=regions, labels=record.labels)
+
+
+def _pictures(record: Row) -> list[Row]:
+    """The rows of a record, one a picture."""
+    return [record, *record.others]
 
 
 def _whole(row: Row) -> Region:
@@ -249,20 +261,20 @@ def _threads() -> ThreadPoolExecutor:
 
 
 def _merge(rows: Sequence[Row]) -> list[Row]:
-    """One row for each id, with the captions and labels of all its rows."""
+    """One row for each id, with the captions and labels of all its rows, and their further pictures."""
     merged: dict[str, Row] = {}
+    files: dict[str, set[str]] = {}
     for row in rows:
         first = merged.get(row.id)
         if first is None:
             merged[row.id] = dataclasses.replace(row, captions=list(row.captions))
-        elif first.file == row.file:
-            first.captions.extend(row.captions)
-            first.labels = tuple(dict.fromkeys((*first.labels, *row.labels)))
-        else:
-            raise UserError(
-                f"{row.place}: id {row.id!r} names {row.file} and also {first.file} ({first.place}): "
-                "make ids unique, or leave --config.data.id_column empty."
-            )
+            files[row.id] = {row.file}
+            continue
+        first.captions.extend(row.captions)
+        first.labels = tuple(dict.fromkeys((*first.labels, *row.labels)))
+        if row.file not in files[row.id]:
+            files[row.id].add(row.file)
+            first.others.append(row)
     return list(merged.values())
 
 
