@@ -19,7 +19,6 @@ def get_config(arg: str = "") -> ConfigDict:
     size, smoke = base.parse(arg)
     config = semantic(arg)
     config.name = base.run_name("objects", arg)
-    config.model.unmasking = False
     with config.unlocked():
         del config.objectives.mask_predict
     config.evaluation.names = ("retrieval", "match", "objects")

@@ -26,13 +26,13 @@ def get_config(arg: str = "") -> ConfigDict:
     if size in ("tiny", "small"):
         weigh(config, contrast=0.1, match=2.0, regions=2.0, mask_predict=2.0)
     if (size, smoke) == ("tiny", False):
-        config.model.image.unimodal_layers, config.model.fusion_layers, config.steps = 1, 2, 3600
+        config.model.image.unimodal_layers, config.model.fusion_layers, config.steps = 1, 2, 2600
     return config
 
 
 def add_tasks(config: ConfigDict) -> None:
     """Sets the model and the objectives of matching and of masked texts and objects."""
-    config.model.matching, config.model.unmasking, config.model.regions.count = True, True, 4
+    config.model.matching, config.model.regions.count = True, 4
     config.model.matching_product = True  # without it a match knew less than the towers (docs/log.md)
     config.model.text.max_bytes += 16  # room for a caption's prompt before it
     # Boxes are told apart by tokens of 4 px or finer.
@@ -42,4 +42,5 @@ def add_tasks(config: ConfigDict) -> None:
     # What things look like is learned many times faster, and what a text alone makes expect of a picture (docs/log.md).
     config.objectives.regions.seen, config.objectives.regions.everything = 1.0, 0.5
     config.objectives.mask_predict.unknown, config.objectives.mask_predict.begun = 0.15, 0.5
+    config.objectives.mask_predict.canvases = 2
     config.evaluation.names = ("retrieval", "match", "objects", "mask_predict")

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from xmjax import predict, sharding, vocab
-from xmjax.config import RegionsConfig
+from xmjax.config import ModelConfig, RegionsConfig, TextConfig
 from xmjax.data import playroom
-from xmjax.data.arrays import by_character, text_ids
+from xmjax.data.arrays import by_character, canvas, text_ids
 from xmjax.data.pipeline import Example
 from xmjax.data.playroom import Playroom, language, world
 from xmjax.data.regions import boxes_array, label_ids, masked_group
@@ -25,13 +25,14 @@ from xmjax.evaluation.match import encoded, matched, pair_scores, reranked
 from xmjax.evaluation.retrieval import both_ways
 from xmjax.model_api import Model
 from xmjax.models.embedders import seen
+from xmjax.models.generate import Written
 from xmjax.models.objects import group, pooled
 from xmjax.models.passes import Passes
 from xmjax.models.regions import GREY, erased
 from xmjax.objectives import make, match, options, total_loss
 from xmjax.objectives.answer import Options as AnswerOptions
 from xmjax.objectives.mask_predict import Options as MaskPredictOptions
-from xmjax.objectives.mask_predict import caption_places, drawn_masks
+from xmjax.objectives.mask_predict import composed, drawn_masks
 from xmjax.objectives.match import PRIOR, PRIOR_ENTROPY, drawn, one_of
 from xmjax.objectives.regions import label_nats
 from xmjax.training.alarms import PATIENCE, Alarms
@@ -114,7 +115,7 @@ def test_answers_may_read_objects_in_the_place_of_tokens(make_config, batch_at):
 
 def test_a_caption_is_filled_in_where_no_decoder_was_trained(make_config):
     masking = {"mask_predict": options("mask_predict")}
-    config = make_config({"model.regions.count": 4, "model.unmasking": True, "objectives": masking})
+    config = make_config({"model.regions.count": 4, "objectives": masking})
     loaded, record = Model(config, jax.jit(lambda: init(config))().params), Playroom("val").read([0])[0]
     boxes = np.array([region.box for region in record.regions])
     (text,) = loaded.caption(record.image, "ko", boxes=boxes)
@@ -170,7 +171,7 @@ def test_hits_are_ranked_again_by_match(make_config, tmp_path):
     ],
 )
 def test_pictures_without_objects_teach_nothing_of_pictures(make_config, batch_at, name, options):
-    kinds = {"model.regions.count": 4, "model.matching": True, "model.unmasking": True}
+    kinds = {"model.regions.count": 4, "model.matching": True}
     config = make_config(kinds | {"objectives": {"contrast": {}, name: dataclasses.asdict(options)}})
     model = make_model(config).bind({"params": jax.jit(lambda: init(config))().params})
     (batch,) = (jax.tree.map(jnp.asarray, arrays) for arrays in batch_at(config).values())
@@ -381,7 +382,7 @@ def test_losses_are_finite_and_learn_from_the_identifier(config, batch_at):
 def test_captions_of_every_language_are_read(config, make_config):
     """They come in the order of their languages, so that the first alone would be one language."""
     more = make_config({
-        "model.regions.count": 4, "model.unmasking": True, "model.text.max_bytes": 64,
+        "model.regions.count": 4, "model.text.max_bytes": 64,
         "objectives": {name: options(name) for name in ("mask_predict", "regions")},
     })  # fmt: skip
     objectives, records = make(more), Playroom("train").read(range(30))
@@ -410,7 +411,7 @@ def test_names_and_colours_tell_most_pictures_apart():
 
 def test_a_record_may_be_masked_in_several_texts(make_config, batch_at):
     several = make_config({
-        "model.regions.count": 4, "model.unmasking": True, "model.text.max_bytes": 64,
+        "model.regions.count": 4, "model.text.max_bytes": 64,
         "objectives": {"mask_predict": options("mask_predict", canvases=3)},
     })  # fmt: skip
     batch = jax.tree.map(jnp.asarray, batch_at(several)["image_text"])
@@ -422,51 +423,86 @@ def test_a_record_may_be_masked_in_several_texts(make_config, batch_at):
     assert 0 < float(loss) < 20 and np.isfinite(float(metrics["bits_per_byte"]))
     with pytest.raises(UserError, match="canvases"):
         make_config({
-            "model.regions.count": 4, "model.unmasking": True,
+            "model.regions.count": 4,
             "objectives": {"mask_predict": options("mask_predict", canvases=0)},
         })  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def canvases():
-    """Two hundred rows of the same canvas, and where its caption and EOS stand."""
-    text = [*b"en", vocab.SEP, *b"a red bat on", vocab.EOS, vocab.PAD, vocab.PAD]
-    ids = jnp.broadcast_to(jnp.array(text), (200, len(text)))
-    return ids, caption_places(ids)
-
-
-def test_bytes_are_masked_anywhere_or_behind_a_beginning(canvases):
-    ids, written = canvases
-    anywhere, wholly = drawn_masks(jax.random.key(0), ids, 0.3, 0.0)
-    behind, _ = drawn_masks(jax.random.key(0), ids, 0.0, 1.0)
-    assert not (anywhere & ~written).any() and not (behind & ~written).any()
-    assert 30 < wholly.sum() < 90 and (anywhere[wholly] == written[wholly]).all()
-    inside = np.asarray(anywhere[~wholly, 3:16])
+def test_words_are_masked_anywhere_or_behind_a_beginning():
+    written = jnp.arange(8)[None] < jnp.full((200, 1), 6)  # five words and the end, two places behind it
+    anywhere, wholly = drawn_masks(jax.random.key(0), written, 0.3, 0.0)
+    behind, _ = drawn_masks(jax.random.key(0), written, 0.0, 1.0)
+    assert anywhere[:, 6:].all() and behind[:, 6:].all()
+    assert 30 < wholly.sum() < 90 and anywhere[wholly].all()
+    inside = np.asarray(anywhere[~wholly, :6])
     assert 0.4 < inside.mean() < 0.6 and (np.diff(inside.astype(int), axis=1) < 0).any()
-    left = np.asarray(behind[:, 3:16])
-    assert set(left.sum(1)) == set(range(1, 14)) and (np.diff(left.astype(int), axis=1) >= 0).all()
+    left = np.asarray(behind[:, :6])
+    assert set(left.sum(1)) == set(range(1, 7)) and (np.diff(left.astype(int), axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("each", [1, 4])
+def test_a_mask_takes_as_much_of_a_text_whatever_it_hides(each):
+    """Each masked word has a token to itself, and a text that is known comes out as it was."""
+    captions = [Caption("a red bat", "en", "pair"), Caption("파란 여우가 있다", "ko")]
+    prompts, units = (jnp.asarray(np.stack(x)) for x in zip(*(canvas(c, 6, 15, 48) for c in captions), strict=True))
+    whole = composed(prompts, units, jnp.zeros((2, 6), bool), 48, each)
+    assert [vocab.decode(np.asarray(ids)) for ids in whole.ids] == ["en paira red bat", "ko파란 여우가 있다"]
+    masked = jnp.array([[False, True, True, True, True, True], [True, False, False, True, True, True]])
+    hidden = composed(prompts, units, masked, 48, each)
+    first = np.asarray(hidden.ids[0])
+    assert first[:9].tolist() == [*b"en pair", vocab.SEP, *b"a"]
+    assert (first[9 : 9 + 5 * each] == vocab.MASK).all() and (first[9 + 5 * each :] == vocab.PAD).all()
+    for row in range(2):
+        tokens = np.asarray(hidden.token[row][masked[row]])
+        assert len(set(tokens.tolist())) == len(tokens)
+        ids = np.asarray(hidden.ids[row]).reshape(-1, each)[tokens]
+        assert (ids == vocab.MASK).any(1).all()
+    assert hidden.inside.all() and not composed(prompts, units, masked, 16, 4).inside.all()
 
 
 @pytest.mark.parametrize("left", [False, True])
 def test_what_is_kept_of_a_text_is_what_is_certain_or_what_comes_first(left, monkeypatch):
     """A model that writes one letter everywhere, the surer of it the further back it stands."""
-    known = np.full((1, 8), vocab.PAD, np.int32)
-    known[0, :3] = [vocab.BOS, vocab.SEP, vocab.EOS]
     seen = []
 
-    def unmasked(model, modality, other, text):
-        jax.debug.callback(lambda ids: seen.append(np.asarray(ids[0])), text, ordered=True)
-        places = jnp.arange(8)[None, :, None]
-        return jnp.where(jnp.arange(vocab.SIZE) == 65, places.astype(jnp.float32), -1.0) * jnp.ones((1, 8, 1))
+    class Reader:
+        config = ModelConfig(text=TextConfig(embedder="bytes"))
 
-    monkeypatch.setattr(mask_predict, "unmasked", unmasked)
+        def encode(self, modality, ids):
+            jax.debug.callback(lambda ids: seen.append(np.asarray(ids[0])), ids, ordered=True)
+
+    def spelled(model, memory, valid, prompt, length, width):
+        ids = jnp.where(jnp.arange(length + 1) == 0, 65, jnp.where(jnp.arange(length + 1) == 1, vocab.EOS, vocab.PAD))
+        return Written(jnp.tile(ids, (6, 1, 1)), jnp.arange(6.0)[:, None])
+
+    monkeypatch.setattr(mask_predict, "beam", spelled)
+    monkeypatch.setattr(mask_predict, "at_places", lambda *_: jnp.zeros((1, 6, 8)))
     monkeypatch.setattr(mask_predict, "encoded_image", lambda *_: None)
-    reader = type("Reader", (), {"encode": lambda self, modality, ids: ids})()
-    found = mask_predict.written(reader, None, None, jnp.asarray(known), rounds=6, from_the_left=left)
+    prompt = jnp.array([[vocab.SEP, *[vocab.PAD] * 9]])
+    found = mask_predict.written(Reader(), None, None, prompt, units=6, max_unit_bytes=3, from_the_left=left)
     jax.effects_barrier()
-    assert (np.asarray(found)[0, :6] == 65).all()
-    kept = [np.flatnonzero(ids[2:] == 65).tolist() for ids in seen]
+    assert vocab.decode(np.asarray(found[0])) == "AAAAAA"
+    kept = [np.flatnonzero(ids[1:] == 65).tolist() for ids in seen]
     assert kept == [list(range(i)) if left else list(range(6 - i, 6)) for i in range(6)]
+
+
+def test_a_text_ends_at_its_first_empty_word(monkeypatch):
+    class Reader:
+        config = ModelConfig(text=TextConfig(embedder="bytes"))
+
+        def encode(self, modality, ids):
+            return None
+
+    def spelled(model, memory, valid, prompt, length, width):
+        ends = jnp.arange(4)[:, None] == 2
+        first, second = (jnp.where(ends, a, b) for a, b in ((vocab.EOS, 65), (vocab.PAD, vocab.EOS)))
+        return Written(jnp.concatenate([first, second], 1)[:, None], jnp.zeros((4, 1)))
+
+    for name, stub in (("beam", spelled), ("at_places", lambda *_: jnp.zeros((1, 4, 8))), ("encoded_image", print)):
+        monkeypatch.setattr(mask_predict, name, stub)
+    prompt = jnp.array([[vocab.SEP, *[vocab.PAD] * 9]])
+    found = mask_predict.written(Reader(), None, None, prompt, units=4, max_unit_bytes=1)
+    assert found.tolist() == [[65, 65, vocab.EOS, *[vocab.PAD] * 7]]
 
 
 def test_shares_of_the_tasks(config, make_config):

@@ -197,7 +197,6 @@ def test_objects_and_mismatches_are_those_of_one_device(make_config, batch_at):
             "model.regions.count": 4,
             "model.matching": True,
             "model.matching_product": True,
-            "model.unmasking": True,
             "optimizer.warmup": 1,
             "objectives": {name: options(name) for name in names},
         }

@@ -43,12 +43,13 @@ class DataConfig:
       train_split: for tfds, the split to train on.
       validation_split: for tfds, the split to evaluate on.
       languages: languages to use; empty takes all there are.
-      styles: wordings of the playroom's captions, of `playroom.language.ALL_STYLES`; empty takes its own choice.
+      styles: wordings of the playroom's captions, of `playroom.language.ALL_STYLES`; empty takes its own choice. One
+        that is named twice is trained on twice as often, and scored as the others.
       validation_fraction: share of a folder's records that is held out, chosen by a hash of the record's id.
       held_out: file with the ids of the records that are held out, one a line, in the place of such a share.
       fit: how an image becomes a square: "stretch", "crop" or "pad".
       captions: captions drawn for a record in every step; 0 of a stream without text.
-      questions: kinds of questions that are asked; empty asks all that are usual.
+      questions: kinds of questions that are asked, as of `styles`; empty asks all that are usual.
       similar: file with captions of similar pictures, which `fill` joins as third captions; see `data.similar`.
       max_unreadable: share of the records that may be unreadable before the run stops.
       prefetch: batches made ahead by the loader's thread.
@@ -255,7 +256,6 @@ class ModelConfig:
       association: whether the model tells which units of the other modality each unit of the text speaks of.
       matching: whether it tells, by an identifier in the fused sequence, whether what is fused belongs together.
       matching_product: whether the identifier is told the product of the towers' vectors, in what they agree.
-      unmasking: whether it tells the bytes that stand at masked places of a text.
       regions: objects with boxes, where records have them.
       library: standard texts and crops that objects and texts are looked up in.
       attention: implementation of attention: "auto", "xla" or "cudnn".
@@ -280,7 +280,6 @@ class ModelConfig:
     association: bool = False
     matching: bool = False
     matching_product: bool = False
-    unmasking: bool = False
     regions: RegionsConfig = RegionsConfig()
     library: LibraryConfig = LibraryConfig()
     attention: str = "auto"

@@ -437,9 +437,10 @@ class Model:
         does = f"writes captions by {method}"
         around = self._objects_in(boxes, image, does, filling and bool(self.config.model.regions.count))
         if filling:
-            unknown = np.repeat(canvas(about, length)[None], len(data), 0)
+            size = {"units": options.units, "max_unit_bytes": options.max_unit_bytes}
+            unknown = np.repeat(canvas(about, **size, length=length)[0][None], len(data), 0)
             around = np.repeat(around[None], len(data), 0)
-            ids = self._call(mask_predict.written, data, around, unknown, rounds=mask_predict.ROUNDS)
+            ids = self._call(mask_predict.written, data, around, unknown, **size)
             return self._decoded(ids[:, None], several)
         prompt = np.repeat(prompt_ids(about, options.max_prompt_bytes)[None], len(data), 0)
         if method == "sample":

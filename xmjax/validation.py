@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from xmjax import vocab
 from xmjax.config import STREAMS, AudioConfig, Config, ModelConfig
 from xmjax.data.playroom.world import GRADES
 from xmjax.errors import UserError
@@ -114,8 +115,6 @@ def _model(model: ModelConfig) -> None:
     one_of("model.remat", model.remat, "none", "full", "dots")
     one_of("model.fusion", model.fusion, *FUSIONS.items)
     one_of("model.text.unit_of", model.text.unit_of, "characters", "bytes")
-    check(not model.unmasking or model.text.embedder in ("bytes", "ngram"), "model.unmasking", True,
-          "needs tokens of a fixed number of bytes: model.text.embedder bytes or ngram")  # fmt: skip
     check(model.width % model.heads == 0, "model.heads", model.heads, f"must divide model.width={model.width}")
     check(
         model.matching or not model.matching_product,
@@ -269,13 +268,14 @@ def _objective(name: str, options: Any, config: Config) -> None:
     ):  # fmt: skip
         share = getattr(options, field, 0)
         check(0 <= share <= 1, f"objectives.{name}.{field}", share, "must be a share, from 0 to 1")
-    for field in ("spans", "alternatives", "questions", "every", "canvases"):
+    for field in ("spans", "alternatives", "questions", "every", "canvases", "units", "written"):
         count = getattr(options, field, 1)
         check(count >= 1, f"objectives.{name}.{field}", count, "must be at least 1")
     temperature = getattr(options, "temperature", 1)
     check(temperature > 0, f"objectives.{name}.temperature", temperature, "must be positive")
     for field, low, high in (
         ("max_span_bytes", 1, 1022),
+        ("max_unit_bytes", vocab.MAX_CHARACTER, 1022),
         ("max_answer_bytes", 1, 1022),
         ("max_gloss_bytes", 1, 1022),
         ("max_prompt_bytes", 0, 1022 - text.max_bytes),

@@ -3,7 +3,7 @@
     python launch/pretrain.py --config=configs/families/albef.py          accelerators; 12, 6 and 6 layers
     python launch/pretrain.py --config=configs/families/albef.py:smoke    two CPU cores, under a minute, learns nothing
 
-Differs: no momentum model, so that there is neither its queue nor its distillation; what is masked are bytes, a share
+Differs: no momentum model, so that there is neither its queue nor its distillation; what is masked are words, a share
 drawn anew for each text (15 of 100 word pieces there), and all behind its end; hard negatives are drawn at a fixed
 temperature (the learned one of contrast there), one text and one picture each.
 """
@@ -19,7 +19,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config, depth = families.start("albef", arg)
     families.layers(config, image=depth, text=depth // 2, fusion=depth // 2)
     model = config.model
-    model.fusion, model.matching, model.unmasking = "cross", True, True
+    model.fusion, model.matching = "cross", True
     if model.image.size == 224:
         model.image.size = 256 // model.image.patch * model.image.patch
     with config.unlocked():

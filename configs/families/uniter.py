@@ -26,7 +26,7 @@ def get_config(arg: str = "") -> ConfigDict:
 def add_tasks(config: ConfigDict) -> None:
     """Adds regions, and the three tasks of one-stream models and of ViLBERT."""
     model = config.model
-    model.matching, model.unmasking, model.regions.count = True, True, 4 if model.image.size < 224 else 36
+    model.matching, model.regions.count = True, 4 if model.image.size < 224 else 36
     with config.unlocked():
         config.objectives.mask_predict = options("mask_predict", unknown=0.0)
         config.objectives.regions = options("regions", both=0.0, everything=0.0)

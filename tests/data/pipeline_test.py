@@ -155,6 +155,13 @@ def test_an_unknown_source_is_an_error(make_config):
         open_source(config, config.data, "train")
 
 
+def test_what_is_named_twice_is_trained_on_more_and_scored_alike(make_config):
+    config = make_config({"data.styles": ("pair", "list", "pair"), "data.questions": ("color", "relation", "relation")})
+    train, val = (open_source(config, config.data, split) for split in ("train", "val"))
+    assert (train.styles, train.kinds_of_questions) == (config.data.styles, config.data.questions)
+    assert (val.styles, val.kinds_of_questions) == (("pair", "list"), ("color", "relation"))
+
+
 def test_shapes_are_static(both):
     streams = streams_of(both)
     shapes = [

@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from xmjax.data.words import words
+from xmjax.data.words import pieces, words
 
 
 def units(text: str) -> list[str]:
@@ -80,3 +80,18 @@ def test_fast_path_for_ascii_agrees():
         text = "".join(rng.choices(string.ascii_letters[:6] + "019.,'- $", k=rng.randrange(24)))
         # One more letter of another script takes the general path.
         assert words(text) == words(text + " é")[:-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a small red bat.", ["a", " small", " red", " bat."]),
+        ("파란 여우가 있다", ["파란", " 여우가", " 있다"]),
+        ("一只小狗", ["一只", "小狗"]),
+        ("  pneumonoultra x", ["  pneumo", "noultra", " x"]),
+        ("...", ["..."]),
+        ("", []),
+    ],
+)
+def test_pieces_are_all_of_a_text(text, expected):
+    assert pieces(text, 12 if "여" in text else 8) == expected

@@ -45,7 +45,6 @@ def with_library(make_config, path):
     changes = {
         "model.library.path": str(path),
         "model.regions.count": COUNT,
-        "model.unmasking": True,
         "model.text.max_bytes": LENGTH,
         "objectives": {name: options(name) for name in ("regions", "mask_predict")},
     }

@@ -10,7 +10,7 @@ from jaxtyping import UInt8, UInt16
 from xmjax import vocab
 from xmjax.config import ImageConfig
 from xmjax.data.source import Caption, Question, Record, Word
-from xmjax.data.words import SPACE, clusters, words
+from xmjax.data.words import SPACE, clusters, pieces, words
 
 T = TypeVar("T")
 
@@ -190,13 +190,26 @@ def prompted(caption: Caption, max_prompt_bytes: int, length: int) -> UInt16[np.
     return ids
 
 
-def canvas(caption: Caption, length: int) -> UInt16[np.ndarray, " L"]:
-    """A text as it is filled in: prompt, SEP, caption and EOS, the caption cut between characters, padded."""
+def canvas(
+    caption: Caption, units: int, max_unit_bytes: int, length: int
+) -> tuple[UInt16[np.ndarray, " L"], UInt16[np.ndarray, "S W"]]:
+    """A text as it is filled in: prompt and SEP, padded, and for each of its words a sequence of the decoder.
+
+    The end is an empty word. Behind it there are rows of padding; what has more words has no end.
+
+    Args:
+      caption: the text.
+      units: number of places, S.
+      max_unit_bytes: longer words are cut between characters.
+      length: the prompt's.
+    """
     prompt = vocab.truncate(vocab.utf8(prompt_of(caption)), length - 2)
-    text = vocab.truncate(vocab.utf8(caption.text), length - 2 - len(prompt))
     ids = np.full(length, vocab.PAD, np.uint16)
-    ids[: len(prompt) + len(text) + 2] = [*prompt, vocab.SEP, *text, vocab.EOS]
-    return ids
+    ids[: len(prompt) + 1] = [*prompt, vocab.SEP]
+    sequences = np.full((units, max_unit_bytes + 2), vocab.PAD, np.uint16)
+    for i, word in enumerate([*pieces(caption.text, max_unit_bytes), ""][:units]):
+        sequences[i] = written(vocab.sentinel(0), word, max_unit_bytes)
+    return ids, sequences
 
 
 def asked(

@@ -1,6 +1,6 @@
 """Sources by name: what ``config.data.source`` can be."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from xmjax.config import Config, DataConfig
@@ -23,6 +23,10 @@ def open_source(config: Config, options: DataConfig, split: str) -> Source:
 def _playroom(config: Config, options: DataConfig, split: str) -> Source:
     from xmjax.data.playroom import KINDS_OF_QUESTIONS, LANGUAGES, SIGNALS, STYLES, Playroom
 
+    def chosen(names: Sequence[str]) -> tuple[str, ...]:
+        """Of what is to be shown often in training, once each where it is scored."""
+        return tuple(names) if split == "train" else tuple(dict.fromkeys(names))
+
     languages = options.languages or LANGUAGES
     try:
         return Playroom(
@@ -30,10 +34,10 @@ def _playroom(config: Config, options: DataConfig, split: str) -> Source:
             options.grade,
             config.model.image.size,
             languages=languages,
-            styles=options.styles or STYLES,
+            styles=chosen(options.styles or STYLES),
             # The stream draws from these. What sounds may have none, so that no sound is ever paired with a text.
             captions_per_record=max(options.captions, len(languages)) if options.captions else 0,
-            kinds_of_questions=options.questions or KINDS_OF_QUESTIONS,
+            kinds_of_questions=chosen(options.questions or KINDS_OF_QUESTIONS),
             questions_per_record=len(languages) if "answer" in config.objectives and not options.sound else 0,
             seconds=config.model.audio.seconds if options.sound else 0.0,
             further=[m for m in config.model.others if m in SIGNALS and options.further],

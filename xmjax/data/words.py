@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+from xmjax import vocab
 from xmjax.data.source import Word
 
 # Scripts written without spaces: code point ranges, and the most characters that one unit may have, which is near
@@ -60,6 +61,25 @@ def words(text: str) -> tuple[Word, ...]:
             pieces = _cut(run, _UNSPACED[kind][0])
         found.extend(Word(piece[0][0], piece[-1][1]) for piece in pieces)
     return tuple(found)
+
+
+def pieces(text: str, max_bytes: int) -> list[str]:
+    """A text cut behind each of its words, so that every piece begins with what stands between it and the one before.
+
+    Args:
+      text: any text.
+      max_bytes: longer pieces are cut between characters.
+
+    Returns:
+      Pieces that joined are the text, none of them empty.
+    """
+    data, found, start = vocab.utf8(text), [], 0
+    for end in (*(word.end for word in words(text)[:-1]), len(data)):
+        while start < end:
+            piece = vocab.truncate(data[start:end], max_bytes)
+            found.append(piece.decode("utf-8", "surrogatepass"))
+            start += len(piece)
+    return found
 
 
 Cluster = tuple[int, int, str]

@@ -1,4 +1,4 @@
-"""Mask-predict: captions written by filling an unknown text, several bytes at a time."""
+"""Mask-predict: captions written by filling an unknown text, word by word."""
 
 from functools import partial
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 from jax import Array
 
 from xmjax import vocab
@@ -15,10 +16,8 @@ from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.caption import others_picture
 from xmjax.evaluation.items import commonest, references
 from xmjax.evaluation.match import encoded_image
-from xmjax.objectives.mask_predict import caption_places, hidden, unmasked
-
-ROUNDS = 60
-"""Rounds in which a text is written: with ten, two wordings of one thing are mixed (docs/log.md)."""
+from xmjax.models.generate import beam
+from xmjax.objectives.mask_predict import at_places, bytes_a_token, composed
 
 
 @EVALUATORS.register("mask_predict")
@@ -32,7 +31,8 @@ class MaskPredictEvaluator(Evaluator):
     def __init__(self, config, mesh, records):
         count = config.model.regions.given
         super().__init__(config, mesh, [r for r in records if r.captions and (r.regions or not count)])
-        if not self.records or not config.model.unmasking:
+        options = config.objectives.get("mask_predict")
+        if not self.records or options is None:
             self.records = []
             return
         self.captions = [r.captions[i % len(r.captions)] for i, r in enumerate(self.records)]
@@ -41,11 +41,10 @@ class MaskPredictEvaluator(Evaluator):
             self.pictures(self.records),
             np.stack([boxes_array(r.regions, max(1, count)) for r in self.records]),
         )
-        self.canvases = np.stack([canvas(c, config.model.text.max_bytes) for c in self.captions])
+        size = {"units": options.units, "max_unit_bytes": options.max_unit_bytes}
+        self.prompts = np.stack([canvas(c, **size, length=config.model.text.max_bytes)[0] for c in self.captions])
         donor = others_picture(self.captions, self.references, self.records)
-        exact, from_the_left = (
-            self.compiled(partial(written, rounds=ROUNDS, from_the_left=left)) for left in (False, True)
-        )
+        exact, from_the_left = (self.compiled(partial(written, **size, from_the_left=left)) for left in (False, True))
         self.ways = {
             "exact": (exact, seen),
             "from_the_left": (from_the_left, seen),
@@ -57,7 +56,7 @@ class MaskPredictEvaluator(Evaluator):
             return Report({"mask_predict/n": 0})
         scores, examples = {}, {r.id: {} for r in self.records}
         for name, (write, pictures) in self.ways.items():
-            texts = [vocab.decode(ids) for ids in write(params, *pictures, self.canvases)]
+            texts = [vocab.decode(ids) for ids in write(params, *pictures, self.prompts)]
             right = [text in known for text, known in zip(texts, self.references, strict=True)]
             scores[f"mask_predict/{name}"] = float(np.mean(right))
             if name == "shuffled_image":
@@ -77,46 +76,59 @@ class MaskPredictEvaluator(Evaluator):
         )
 
 
-def written(model: Any, image: Array, boxes: Array, known: Array, *, rounds: int, from_the_left: bool = False) -> Array:
-    """Captions of pictures [B, L] after the prompts of canvases, EOS and PAD behind them.
+def written(
+    model: Any,
+    image: Array,
+    boxes: Array,
+    prompt: Array,
+    *,
+    units: int,
+    max_unit_bytes: int,
+    from_the_left: bool = False,
+) -> Array:
+    """Captions of pictures [B, L], EOS and PAD behind them.
 
-    In every round the bytes that were least certain when they were written are masked and written again, all at once,
-    fewer each time (Ghazvininejad et al. 2019). The text ends at the first EOS of the round, so that its length may
-    still change; where there is none it fills the canvas.
+    There are as many rounds as places. In every one the words that were least certain when they were written are masked
+    and written again, one fewer each time (Ghazvininejad et al. 2019). The text ends at the first empty word of the
+    round, so that its length may still change; where there is none it fills all places.
 
     Args:
       model: a `Crossmodal` bound to its parameters.
       image: pictures.
       boxes: of their objects.
-      known: canvases, of which the prompts are read.
-      rounds: of writing.
+      prompt: language and style, SEP and PAD [B, L].
+      units: places of a text.
+      max_unit_bytes: longest word.
       from_the_left: masks what stands last in every round, in the place of what was least certain.
     """
-    ids = known.astype(jnp.int32)
-    place = jnp.arange(ids.shape[1])
-    free = place >= jnp.argmax(caption_places(ids), -1)[:, None]
+    rows, length = prompt.shape
+    place, each = jnp.arange(units), bytes_a_token(model.config)
     other = encoded_image(model, image, boxes)
-    may = jnp.arange(vocab.SIZE) < 256
-    may = may.at[vocab.EOS].set(True)
+    start = jnp.full((rows * units, 1), vocab.sentinel(0), jnp.int32)
+    empty = jnp.where(jnp.arange(max_unit_bytes + 1) == 0, vocab.EOS, vocab.PAD)
 
-    def end_of(ids: Array) -> Array:
-        ends = free & (ids == vocab.EOS)
-        return jnp.where(jnp.any(ends, -1), jnp.argmax(ends, -1), ids.shape[1] - 1)[:, None]
+    def end_of(words: Array) -> Array:
+        ends = words[..., 1] == vocab.EOS
+        return jnp.where(jnp.any(ends, -1), jnp.argmax(ends, -1), units - 1)[:, None]
 
     def one(round: Array, carried: tuple[Array, Array]) -> tuple[Array, Array]:
-        ids, certain = carried
-        inside = free & (place <= end_of(ids))
-        count = jnp.sum(inside, -1, keepdims=True) * (rounds - round) // rounds
+        words, certain = carried
+        inside = place <= end_of(words)
+        count = jnp.sum(inside, -1, keepdims=True) * (units - round) // units
         sooner = -place.astype(jnp.float32) if from_the_left else certain
         rank = jnp.argsort(jnp.argsort(jnp.where(inside, sooner, jnp.inf), -1), -1)
-        again = (inside & (rank < jnp.maximum(count, 1))) | (free & ~inside)
-        logits = unmasked(model, "image", other, model.encode("text", hidden(ids, again)))
-        log_probability = jnp.where(may, jax.nn.log_softmax(logits), -jnp.inf)
-        best, sure = jnp.argmax(log_probability, -1), jnp.max(log_probability, -1)
-        return jnp.where(again, best, ids), jnp.where(again, sure, certain)
+        again = ~inside | (rank < jnp.maximum(count, 1))
+        text = composed(prompt, words, again, length, each)
+        vectors = at_places(model, "image", other, model.encode("text", text.ids), text)
+        memory = rearrange(vectors, "b s d -> (b s) 1 d")
+        found, sure = beam(model, memory, jnp.ones(memory.shape[:2], bool), start, max_unit_bytes, width=1)
+        found, sure = (rearrange(x[:, 0], "(b s) ... -> b s ...", b=rows) for x in (found, sure))
+        found = jnp.where(text.inside[..., None], found, empty)
+        found = jnp.concatenate([jnp.full((rows, units, 1), vocab.sentinel(0)), found], -1)
+        return jnp.where(again[..., None], found, words), jnp.where(again, sure, certain)
 
-    start = jnp.where(free, vocab.MASK, ids), jnp.full(ids.shape, -jnp.inf)
-    ids, _ = jax.lax.fori_loop(0, rounds, one, start)
-    first = jnp.argmax(free, -1)[:, None]
-    shifted = jnp.take_along_axis(ids, jnp.minimum(first + place, ids.shape[1] - 1), 1)
-    return jnp.where(place <= end_of(ids) - first, shifted, vocab.PAD).astype(jnp.int32)
+    nothing = jnp.full((rows, units, max_unit_bytes + 2), vocab.PAD, jnp.int32)
+    words, _ = jax.lax.fori_loop(0, units, one, (nothing, jnp.full((rows, units), -jnp.inf)))
+    words = jnp.where((place <= end_of(words))[..., None], words, vocab.PAD)
+    unprompted = jnp.full((rows, 1), vocab.PAD, jnp.int32)
+    return composed(unprompted, words, jnp.zeros((rows, units), bool), length, each).ids

@@ -58,10 +58,6 @@ class Crossmodal(nn.Module):
             self.matching = self.param("matching_head", normal(c.width**-0.5), (c.width,))
         if c.matching_product:
             self.matching_product = self.param("matching_product", nn.initializers.zeros, (c.embedding, c.width))
-        if c.unmasking:
-            bytes_a_token = c.text.downsample if c.text.embedder == "ngram" else 1
-            shape = (bytes_a_token, c.width, vocab.SIZE)
-            self.unmasking = self.param("unmasking_head", normal(c.width**-0.5), shape)
         self.towers = {m: Tower(c) for m in c.modalities}
         self.decoder = Decoder(c)
         self.log_scale = self.param("log_scale", nn.initializers.constant(c.log_scale), ())
@@ -173,13 +169,6 @@ class Crossmodal(nn.Module):
             )
         return identifier.astype(jnp.float32) @ self.matching
 
-    def unmask(self, text: Tokens) -> Float[Array, "B L V"]:
-        """Logits of the byte that stands at every place of a text, masked ones among them, from its fused tokens."""
-        if not self.config.unmasking:
-            raise UserError("this model fills in no bytes; train it with config.model.unmasking=True")
-        logits = jnp.einsum("btd,kdv->btkv", text.vectors.astype(jnp.float32), self.unmasking)
-        return rearrange(logits, "b t k v -> b (t k) v")
-
     def fuse(
         self, tokens: Mapping[str, Tokens], absent: Mapping[str, Bool[Array, " B"]] | None = None
     ) -> dict[str, Tokens]:
@@ -289,8 +278,6 @@ class Crossmodal(nn.Module):
             self.grounded(tokens["image"], jnp.ones((1, self.config.regions.count, 4)), image=image)
         if self.config.matching:
             self.matches(reduced, vectors["image"], vectors["text"])
-        if self.config.unmasking:
-            self.unmask(fused["text"])
         if self.association is not None:
             self.associate(fused["text"], fused["image"])
         self.decode(jnp.zeros((1, 1, 2), jnp.int32), *concatenate(fused))

@@ -1,20 +1,22 @@
-"""Mask-predict: the bytes of a caption that is unknown, wholly or in part, are read off its own places."""
+"""Mask-predict: the words of a caption that is unknown, wholly or in part, are written from their own places."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
-from jaxtyping import Array, Bool, Integer
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 from xmjax import vocab
+from xmjax.config import ModelConfig
 from xmjax.data.arrays import canvas, draw
 from xmjax.errors import UserError
 from xmjax.models.embedders import Tokens
 from xmjax.models.passes import repeated
 from xmjax.objectives import base
+from xmjax.objectives.regions import label_nats
 from xmjax.training import flops
 
 
@@ -23,96 +25,164 @@ class Options(base.Options):
     """Options of `MaskPredict`.
 
     Attributes:
-      unknown: share of captions no byte of which is known.
-      begun: share of which the beginning is known, up to a place that is drawn evenly; of the others any bytes are, a
+      unknown: share of captions no word of which is known.
+      begun: share of which the beginning is known, up to a word that is drawn evenly; of the others any words are, a
         share of them that is drawn evenly from 0 to 1.
+      units: places of a text, its end among them; what a caption has behind them is left out.
+      max_unit_bytes: longest word, with what stands between it and the one before; longer ones are cut between
+        characters.
+      written: words of a text that are written at a time, drawn from those that are masked.
       canvases: texts of a record that are masked, each of one of the captions that were drawn for it.
       modality: what the caption is of.
     """
 
     unknown: float = 0.3
     begun: float = 0.0
+    units: int = 12
+    max_unit_bytes: int = 15
+    written: int = 6
     canvases: int = 1
     modality: str = "image"
 
 
 @base.OBJECTIVES.register("mask_predict")
 class MaskPredict(base.Objective):
-    """Conditional masked language modelling over bytes (Ghazvininejad et al. 2019), by the encoder alone.
+    """Conditional masked language modelling over words (Ghazvininejad et al. 2019), by the encoder.
 
     How EP 3 889 830 (paragraph 72) writes a caption: the features of the picture and those of an unknown text go in,
-    and the text is what comes out at its places. Language and style stand before it. How long it is nobody tells:
-    everything behind its end is unknown too, and the end is one of the symbols to predict.
+    and the text is what comes out at its places: the decoder spells each masked word from its place alone. Language and
+    style stand before the text. How long it is nobody tells: all places behind its end are unknown too, and the end is
+    one of the words to write, an empty one.
     """
 
     Options = Options
     task = "translating"
-    version = 2  # 1 read the first caption of each record, which was always of the first language
+    version = 3  # 1 read the first caption of each record, always of one language; 2 masked bytes, not words
 
     def __init__(self, options, config):
         super().__init__(options, config)
-        if not config.model.unmasking:
-            raise UserError("config.objectives.mask_predict needs config.model.unmasking=True")
+        bytes_a_token(config.model)
         if options.unknown + options.begun > 1:
             raise UserError("config.objectives.mask_predict: the shares unknown and begun are more than 1 together")
 
     def features(self, example: Any) -> dict[str, np.ndarray]:
-        captions = draw(example.captions, self.options.canvases, example.rng)
-        return {"canvas": np.array([canvas(caption, self.config.model.text.max_bytes) for caption in captions])}
+        o, length = self.options, self.config.model.text.max_bytes
+        drawn = draw(example.captions, o.canvases, example.rng)
+        prompts, units = zip(*(canvas(caption, o.units, o.max_unit_bytes, length) for caption in drawn), strict=True)
+        return {"canvas_prompt": np.array(prompts), "canvas": np.array(units)}
 
     def flops(self, share):
         o, model = self.options, self.config.model
         other, text = model.regions.count or flops.kept(model, o.modality), flops.tokens(model, "text")
-        head = 2 * model.text.max_bytes * model.width * vocab.SIZE
         return {
             f"encode/{o.modality}": flops.encode(model, o.modality),
             "canvas": o.canvases * flops.encode(model, "text"),
-            "mask_predict": o.canvases * (flops.fuse(model, {o.modality: other, "text": text}) + head),
+            "fuse/canvas": o.canvases * flops.fuse(model, {o.modality: other, "text": text}),
+            "mask_predict": o.canvases * o.written * flops.decoder(model, o.max_unit_bytes + 1, 1, 1),
         }
 
     def loss(self, passes, rng):
         o, model = self.options, passes.model
-        ids = rearrange(passes.batch["canvas"].astype(jnp.int32), "b n l -> (b n) l")
-        masked, wholly = drawn_masks(rng, ids, o.unknown, o.begun)
+        prompt = rearrange(passes.batch["canvas_prompt"], "b n l -> (b n) l")
+        units = rearrange(passes.batch["canvas"], "b n s w -> (b n) s w")
         other = repeated(passes.fused_with_text(o.modality), o.canvases)
-        logits = unmasked(model, o.modality, other, passes.text(hidden(ids, masked)))
-        nats = jax.nn.logsumexp(logits, -1) - jnp.take_along_axis(logits, ids[..., None], -1)[..., 0]
         # Of a picture none of whose objects are known there is nothing to read.
         present = jnp.any(other.valid, -1)
-        masked &= present[:, None]
-        count = jnp.sum(masked, -1)
-        nats = jnp.sum(jnp.where(masked, nats, 0), -1)
+        masked, wholly = drawn_masks(rng, units[..., 0] != vocab.PAD, o.unknown, o.begun)
+        text = composed(prompt, units, masked, prompt.shape[1], bytes_a_token(model.config))
+        asked = masked & (units[..., 0] != vocab.PAD) & text.inside & present[:, None]
+        order = jax.random.uniform(jax.random.fold_in(rng, 3), asked.shape) + ~asked
+        at = jnp.argsort(order, -1)[:, : o.written]
+        places = jnp.take_along_axis(at_places(model, o.modality, other, passes.text(text.ids), text), at[..., None], 1)
+        nats, count = label_nats(model, places, jnp.take_along_axis(units, at[..., None], 1))
+        asked = jnp.take_along_axis(asked, at, 1)
+        nats, count = jnp.sum(nats * asked, -1), jnp.sum(count * asked, -1)
         return jnp.sum(nats / jnp.maximum(1, count)) / jnp.maximum(1, jnp.sum(present)), {
             "bits_per_byte": base.bits_per_byte(nats, count),
             "unknown_bits_per_byte": base.bits_per_byte(nats * wholly, count * wholly),
         }
 
 
+def bytes_a_token(config: ModelConfig) -> int:
+    """Bytes of a token of text.
+
+    Raises:
+      UserError: they are not always as many.
+    """
+    text = config.text
+    if text.embedder not in ("bytes", "ngram"):
+        raise UserError(
+            "config.objectives.mask_predict needs tokens of a fixed number of bytes: set config.model.text.embedder to "
+            "bytes or ngram"
+        )
+    return text.downsample if text.embedder == "ngram" else 1
+
+
 def drawn_masks(
-    rng: Array, ids: Integer[Array, "B L"], unknown: float, begun: float
-) -> tuple[Bool[Array, "B L"], Bool[Array, " B"]]:
-    """Which bytes of the captions of canvases are masked, and which captions wholly; see `Options`."""
-    written = caption_places(ids)
+    rng: Array, written: Bool[Array, "B S"], unknown: float, begun: float
+) -> tuple[Bool[Array, "B S"], Bool[Array, " B"]]:
+    """Which words of captions are masked, all that is behind their end included, and which captions wholly.
+
+    Args:
+      rng: what is drawn.
+      written: which places are of the caption and its end.
+      unknown: see `Options`.
+      begun: likewise.
+    """
     kind, rate, drawn = (jax.random.fold_in(rng, i) for i in range(3))
-    kinds, rates = jax.random.uniform(kind, (len(ids), 1)), jax.random.uniform(rate, (len(ids), 1))
-    behind = jnp.cumsum(written[:, ::-1], -1)[:, ::-1] - 1  # bytes of the caption that come after
+    kinds, rates = jax.random.uniform(kind, (len(written), 1)), jax.random.uniform(rate, (len(written), 1))
+    behind = jnp.cumsum(written[:, ::-1], -1)[:, ::-1] - 1  # words of the caption that come after
     share = behind / jnp.maximum(1, jnp.sum(written, -1, keepdims=True))
-    order = jnp.where(kinds > 1 - begun, share, jax.random.uniform(drawn, ids.shape))
+    order = jnp.where(kinds > 1 - begun, share, jax.random.uniform(drawn, written.shape))
     wholly = kinds < unknown
-    return written & ((order < rates) | wholly), wholly[:, 0]
+    return ~written | (order < rates) | wholly, wholly[:, 0]
 
 
-def caption_places(ids: Integer[Array, "B L"]) -> Bool[Array, "B L"]:
-    """Where in canvases, prompt SEP caption EOS PAD, the caption and its EOS stand."""
-    begun = jnp.cumsum(ids == vocab.SEP, -1) - (ids == vocab.SEP) > 0
-    return begun & (ids != vocab.PAD)
+class Canvas(NamedTuple):
+    """Texts with masks.
+
+    Attributes:
+      ids: prompts, words and masks.
+      token: of every word the token at which it is written.
+      inside: which words have room in the text.
+    """
+
+    ids: Int[Array, "B L"]
+    token: Int[Array, "B S"]
+    inside: Bool[Array, "B S"]
 
 
-def hidden(ids: Integer[Array, "B L"], masked: Bool[Array, "B L"]) -> Integer[Array, "B L"]:
-    """Canvases with masks at some places and at all behind the end, so that their length does not show."""
-    return jnp.where(masked | (ids == vocab.PAD), vocab.MASK, ids)
+def composed(
+    prompt: Integer[Array, "B P"],
+    units: Integer[Array, "B S W"],
+    masked: Bool[Array, "B S"],
+    length: int,
+    bytes_a_token: int,
+) -> Canvas:
+    """Puts prompts and words one after the other, a mask of one token's length in the place of each masked word.
+
+    Args:
+      prompt: ids, then PAD.
+      units: the decoder's sequences sentinel, bytes, EOS of words. The end is an empty word, read as EOS.
+      masked: words that are not shown.
+      length: of the texts, L.
+      bytes_a_token: of the model.
+    """
+    ids = units[..., 1:].astype(jnp.int32)
+    count = jnp.sum((ids != vocab.PAD) & (ids != vocab.EOS), -1)
+    shown = jnp.where(masked, bytes_a_token, jnp.maximum(1, count))
+    start = jnp.sum(prompt != vocab.PAD, -1, keepdims=True) + jnp.cumsum(shown, -1) - shown
+    offset = jnp.arange(max(ids.shape[-1], bytes_a_token))
+    ids = jnp.pad(ids, ((0, 0), (0, 0), (0, len(offset) - ids.shape[-1])))
+    at = jnp.where(offset < shown[..., None], start[..., None] + offset, length)
+    row = jnp.arange(len(ids))[:, None, None]
+    text = jnp.pad(prompt.astype(jnp.int32), ((0, 0), (0, length)), constant_values=vocab.PAD)[:, :length]
+    text = text.at[row, at].set(jnp.where(masked[..., None], vocab.MASK, ids), mode="drop")
+    last = start + shown - 1
+    return Canvas(text, jnp.minimum(last, length - 1) // bytes_a_token, last < length)
 
 
-def unmasked(model: Any, modality: str, other: Tokens, text: Tokens) -> Array:
-    """Logits of the byte at every place of texts [B, L, V], read with what is fused of the other modality."""
-    return model.unmask(model.fuse({modality: other, "text": text})["text"])
+def at_places(model: Any, modality: str, other: Tokens, text: Tokens, canvas: Canvas) -> Float[Array, "B S D"]:
+    """The vectors at the words' places of texts that are read with what is fused of the other modality."""
+    fused = model.fuse({modality: other, "text": text})["text"].vectors
+    return jnp.take_along_axis(fused, canvas.token[..., None], 1)
