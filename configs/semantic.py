@@ -23,11 +23,18 @@ def get_config(arg: str = "") -> ConfigDict:
     config = start(arg)
     config.name = run_name("semantic", arg)
     add_tasks(config)
+    masking = config.objectives.mask_predict
+    masking.units, masking.max_unit_bytes = 12, 15  # what the playroom says has no more
     if size in ("tiny", "small"):
         weigh(config, contrast=0.1, match=2.0, regions=2.0, mask_predict=2.0)
     if (size, smoke) == ("tiny", False):
         config.model.image.unimodal_layers, config.model.fusion_layers, config.steps = 1, 2, 2600
     return config
+
+
+def places(config: ConfigDict) -> int:
+    """Words of a text that can all be masked, beside a prompt of sixteen bytes; 32 are enough."""
+    return min(32, (config.model.text.max_bytes - 16) // config.model.text.downsample)
 
 
 def add_tasks(config: ConfigDict) -> None:
@@ -41,6 +48,7 @@ def add_tasks(config: ConfigDict) -> None:
     config.objectives = ConfigDict({n: options(n) for n in ("contrast", "match", "regions", "mask_predict")})
     # What things look like is learned many times faster, and what a text alone makes expect of a picture (docs/log.md).
     config.objectives.regions.seen, config.objectives.regions.everything = 1.0, 0.5
-    config.objectives.mask_predict.unknown, config.objectives.mask_predict.begun = 0.15, 0.5
-    config.objectives.mask_predict.canvases = 2
+    masking = config.objectives.mask_predict
+    masking.unknown, masking.begun, masking.canvases = 0.15, 0.5, 2
+    masking.units, masking.max_unit_bytes = places(config), 31
     config.evaluation.names = ("retrieval", "match", "objects", "mask_predict")

@@ -114,7 +114,7 @@ def test_answers_may_read_objects_in_the_place_of_tokens(make_config, batch_at):
 
 
 def test_a_caption_is_filled_in_where_no_decoder_was_trained(make_config):
-    masking = {"mask_predict": options("mask_predict")}
+    masking = {"mask_predict": options("mask_predict", units=6)}
     config = make_config({"model.regions.count": 4, "objectives": masking})
     loaded, record = Model(config, jax.jit(lambda: init(config))().params), Playroom("val").read([0])[0]
     boxes = np.array([region.box for region in record.regions])
@@ -166,7 +166,7 @@ def test_hits_are_ranked_again_by_match(make_config, tmp_path):
     # Hard negatives would be chosen by the towers, which see whole pictures.
     [
         ("match", match.Options(hard=0.0)),
-        ("mask_predict", MaskPredictOptions(canvases=2)),
+        ("mask_predict", MaskPredictOptions(canvases=2, units=6)),
         ("answer", AnswerOptions(objects=True)),
     ],
 )
@@ -424,7 +424,7 @@ def test_a_record_may_be_masked_in_several_texts(make_config, batch_at):
     with pytest.raises(UserError, match="canvases"):
         make_config({
             "model.regions.count": 4,
-            "objectives": {"mask_predict": options("mask_predict", canvases=0)},
+            "objectives": {"mask_predict": options("mask_predict", canvases=0, units=6)},
         })  # fmt: skip
 
 
@@ -458,6 +458,42 @@ def test_a_mask_takes_as_much_of_a_text_whatever_it_hides(each):
         ids = np.asarray(hidden.ids[row]).reshape(-1, each)[tokens]
         assert (ids == vocab.MASK).any(1).all()
     assert hidden.inside.all() and not composed(prompts, units, masked, 16, 4).inside.all()
+
+
+def test_what_is_hidden_does_not_show(model):
+    """Texts that differ in masked words alone, in how long they are and in where they end, are read alike."""
+    captions = [Caption("a red bat and a butterfly", "en"), Caption("a big bat", "en"), Caption("a", "en")]
+    prompts, units = (jnp.asarray(np.stack(x)) for x in zip(*(canvas(c, 6, 15, 48) for c in captions), strict=True))
+    masked = jnp.arange(6)[None] > jnp.zeros((3, 1))
+    for part in composed(prompts, units, masked, 48, 4):
+        np.testing.assert_array_equal(part[1:], part[:1].repeat(2, 0))
+
+
+def test_words_that_have_no_place_or_no_room_are_left_out():
+    long = Caption("a red bat and a big blue crane", "en")
+    prompt, units = canvas(long, 4, 15, 48)
+    assert [vocab.decode(ids[1:]) for ids in units] == ["a", " red", " bat", " and"]
+    text = composed(jnp.asarray(prompt)[None], jnp.asarray(units)[None], jnp.zeros((1, 4), bool), 12, 4)
+    assert text.inside.tolist() == [[True, True, True, False]]  # three bytes of prompt, nine of three words
+
+
+def test_what_is_known_or_has_no_place_teaches_nothing(make_config, batch_at):
+    """The loss is of masked words alone, whatever stands in the rows of others."""
+    masking = {"mask_predict": options("mask_predict", units=6, unknown=1.0, written=6)}
+    config = make_config({"model.regions.count": 4, "model.text.max_bytes": 64, "objectives": masking})
+    batch = jax.tree.map(jnp.asarray, batch_at(config)["image_text"])
+    bound = make_model(config).bind({"params": jax.jit(lambda: init(config))().params})
+
+    @jax.jit
+    def loss(canvas):
+        return make(config)["mask_predict"].loss(Passes(bound, batch | {"canvas": canvas}), jax.random.key(0))
+
+    whole, metrics = loss(batch["canvas"])
+    assert metrics["bits_per_byte"] == pytest.approx(float(metrics["unknown_bits_per_byte"]))
+    without = batch["canvas"].at[:, :, 2:].set(vocab.PAD)  # texts of two words, and no end
+    assert loss(without)[0] != whole and np.isfinite(loss(without)[0])
+    nothing, _ = loss(jnp.full_like(batch["canvas"], vocab.PAD))
+    assert float(nothing) == 0
 
 
 @pytest.mark.parametrize("left", [False, True])
@@ -503,6 +539,53 @@ def test_a_text_ends_at_its_first_empty_word(monkeypatch):
     prompt = jnp.array([[vocab.SEP, *[vocab.PAD] * 9]])
     found = mask_predict.written(Reader(), None, None, prompt, units=4, max_unit_bytes=1)
     assert found.tolist() == [[65, 65, vocab.EOS, *[vocab.PAD] * 7]]
+
+
+def test_a_text_that_has_no_room_ends_between_two_words(monkeypatch):
+    """Five letters of three bytes a word, six of which and the prompt are more than the text holds."""
+
+    class Reader:
+        config = ModelConfig(text=TextConfig(embedder="bytes"))
+
+        def encode(self, modality, ids):
+            return None
+
+    def spelled(model, memory, valid, prompt, length, width):
+        ids = jnp.array([*"가나다라마".encode(), vocab.EOS])
+        return Written(jnp.tile(ids, (6, 1, 1)), jnp.zeros((6, 1)))
+
+    for name, stub in (("beam", spelled), ("at_places", lambda *_: jnp.zeros((1, 6, 8))), ("encoded_image", print)):
+        monkeypatch.setattr(mask_predict, name, stub)
+    prompt = jnp.array([[*b"ko", vocab.SEP, *[vocab.PAD] * 37]])
+    found = mask_predict.written(Reader(), None, None, prompt, units=6, max_unit_bytes=15)
+    assert vocab.decode(np.asarray(found[0])) == "가나다라마" * 2
+
+
+def test_the_oracle_of_captions_that_are_filled_in_knows_their_room(make_config):
+    def oracle(units):
+        masking = {"mask_predict": options("mask_predict", units=units)}
+        config = make_config({"model.regions.count": 4, "model.text.max_bytes": 80, "objectives": masking})
+        evaluator = EVALUATORS["mask_predict"](config, sharding.make_mesh(config.mesh), Playroom("val").read(range(40)))
+        room = zip(evaluator.captions, evaluator.references, strict=True)
+        return np.mean([any(evaluator.has_room(caption, text) for text in known) for caption, known in room])
+
+    assert oracle(12) == 1 and 0 < oracle(6) < 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "options_", "message"),
+    [
+        ({}, {}, "12 masks take 48 bytes"),
+        ({"model.text.embedder": "characters"}, {"units": 6}, "fixed number of bytes"),
+        ({}, {"units": 6, "unknown": 0.6, "begun": 0.6}, "more than 1 together"),
+        ({}, {"units": 0}, "units"),
+        ({}, {"units": 6, "written": 0}, "written"),
+        ({}, {"units": 6, "max_unit_bytes": 3}, "max_unit_bytes"),
+    ],
+)
+def test_mistakes_in_mask_predict_are_named(make_config, changes, options_, message):
+    with pytest.raises(UserError, match=message):
+        make(make_config({**changes, "objectives": {"mask_predict": options("mask_predict", **options_)}}))
 
 
 def test_shares_of_the_tasks(config, make_config):

@@ -198,7 +198,7 @@ def test_objects_and_mismatches_are_those_of_one_device(make_config, batch_at):
             "model.matching": True,
             "model.matching_product": True,
             "optimizer.warmup": 1,
-            "objectives": {name: options(name) for name in names},
+            "objectives": {name: options(name) for name in names[:3]} | {names[3]: options(names[3], units=6)},
         }
     )
     batches = [batch_at(config, i) for i in range(2)]

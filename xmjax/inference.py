@@ -41,6 +41,8 @@ def read_config(workdir: Path) -> Config:
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}): start the run again with another --workdir") from error
     about = ("xmjax_version", "command")  # written beside the config for people
+    if isinstance(values.get("model"), dict) and values["model"].get("unmasking") is False:
+        del values["model"]["unmasking"]  # gone, and nothing of such a run needed it
     return config_module.build({key: value for key, value in values.items() if key not in about})
 
 

@@ -792,7 +792,7 @@ class Model:
         elif known and language not in known:
             raise UserError(f"unknown language {language!r}: this run has learned {', '.join(known)}")
         if data.source == "playroom":
-            styles = data.styles or playroom.STYLES
+            styles = tuple(dict.fromkeys(data.styles or playroom.STYLES))
             style = style or ("list" if "list" in styles else styles[0])
             if style not in styles:
                 raise UserError(f"unknown style {style!r}: this run has learned {', '.join(styles)}")

@@ -10,7 +10,7 @@ import numpy as np
 from xmjax.errors import UserError
 
 PAD, MASK, BOS, EOS, SEP, CLS = range(256, 262)
-"""Padding; a masked byte; start of a decoded sequence; its end; end of a prompt; pooled summary."""
+"""Padding; a masked word or byte; start of a decoded sequence; its end; end of a prompt; pooled summary."""
 
 FIRST_SENTINEL = 262
 SENTINELS = 100

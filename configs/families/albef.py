@@ -11,6 +11,7 @@ temperature (the learned one of contrast there), one text and one picture each.
 from ml_collections import ConfigDict
 
 from configs import families
+from configs.semantic import places
 from xmjax.objectives import options
 
 
@@ -25,6 +26,6 @@ def get_config(arg: str = "") -> ConfigDict:
     with config.unlocked():
         config.objectives.contrast = options("contrast")
         config.objectives.match = options("match", hard=1.0)
-        config.objectives.mask_predict = options("mask_predict", unknown=0.0)
+        config.objectives.mask_predict = options("mask_predict", unknown=0.0, units=places(config), max_unit_bytes=31)
     config.evaluation.names = ("retrieval", "match")
     return config

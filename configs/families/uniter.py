@@ -12,6 +12,7 @@ classes there); words are masked by a share drawn anew for each text (15 of 100 
 from ml_collections import ConfigDict
 
 from configs import families
+from configs.semantic import places
 from xmjax.objectives import options
 
 
@@ -28,7 +29,7 @@ def add_tasks(config: ConfigDict) -> None:
     model = config.model
     model.matching, model.regions.count = True, 4 if model.image.size < 224 else 36
     with config.unlocked():
-        config.objectives.mask_predict = options("mask_predict", unknown=0.0)
+        config.objectives.mask_predict = options("mask_predict", unknown=0.0, units=places(config), max_unit_bytes=31)
         config.objectives.regions = options("regions", both=0.0, everything=0.0)
         config.objectives.match = options("match", hard=0.0)
     config.evaluation.names = ("match", "objects")

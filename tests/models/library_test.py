@@ -46,7 +46,7 @@ def with_library(make_config, path):
         "model.library.path": str(path),
         "model.regions.count": COUNT,
         "model.text.max_bytes": LENGTH,
-        "objectives": {name: options(name) for name in ("regions", "mask_predict")},
+        "objectives": {"regions": options("regions"), "mask_predict": options("mask_predict", units=6)},
     }
     return lambda **others: make_config(changes | others)
 

@@ -24,8 +24,8 @@ class Folder(ImageFiles):
     """Images with a metadata file beside them: ``metadata.jsonl`` or ``metadata.csv``.
 
     The metadata names a file per line, relative to itself, and stands in the root, in folders below it, or both.
-    A text is a string, a list of strings, or a mapping from language to either. Lines that name the same file are
-    one record with all their captions; lines without a caption in the chosen languages are left out.
+    A text is a string, a list of strings, or a mapping from language to either. Lines of one id are
+    one record with all their captions and pictures; records without a caption in the chosen languages are left out.
 
     Args:
       root: the folder.

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from xmjax.data import images
-from xmjax.data.source import Caption, Record, Region, Unreadable
+from xmjax.data.source import Caption, Record, Region, Unreadable, stable_id
 from xmjax.data.words import words
 from xmjax.errors import UserError
 
@@ -29,7 +29,7 @@ class Row:
       place: where the row stands, such as "metadata.jsonl, line 3".
       regions: objects with boxes, as fractions of the sides of the picture as it is in the file.
       frame: (width, height) of the picture, or of what its boxes were drawn in, where there are regions.
-      labels: classes or tags of the record.
+      labels: classes or tags of the picture.
       others: rows of the same record that show further pictures of it; its captions are true of them too.
     """
 
@@ -46,7 +46,7 @@ class Row:
 class ImageFiles:
     """A source over image files that exist on disk; subclasses say which, and with what captions.
 
-    A record of several pictures shows the next of them each time it is read, and the first where it is evaluated.
+    A record of several pictures shows the next of them each time it is read in training, and the first in evaluation.
 
     Args:
       root: the folder that all files are in.
@@ -85,7 +85,6 @@ class ImageFiles:
         if not 0 <= validation_fraction <= 1:
             raise UserError(f"--config.data.validation_fraction={validation_fraction} is not between 0 and 1.")
         check_image_options(image_size, fit)
-        rows = _merge(rows)
         _check_files(root, list(itertools.chain.from_iterable(map(_pictures, rows))))
         missing = (held_out or frozenset()) - {row.id for row in rows}
         if missing:
@@ -132,11 +131,14 @@ class ImageFiles:
             except OSError:  # A file that went away since is an unreadable record, not an error of the whole.
                 size = -1
             digest.update(f"{row.id}\0{row.file}\0{size}\n".encode())
-        return self._settings | {"records": len(self._rows), "files": digest.hexdigest()}
+        pictures = {"pictures": sum(1 + len(row.others) for row in self._rows)} if self.varies else {}
+        return self._settings | {"records": len(self._rows), **pictures, "files": digest.hexdigest()}
 
     def _read(self, item: tuple[Row, int]) -> Record | Unreadable:
         record, turn = item
-        row = _pictures(record)[turn % (1 + len(record.others))]
+        # From another one of every record on: a run of less than an epoch would see the first of all.
+        shown = (turn + int(stable_id(record.id))) % (1 + len(record.others)) if turn else 0
+        row = _pictures(record)[shown]
         label = row.id if row.id == row.file else f"{row.id} ({row.file})"
         path = os.path.join(self._root, row.file)
         try:
@@ -154,7 +156,7 @@ class ImageFiles:
         given = (_whole(row),) if self._whole else row.regions
         regions = tuple(found for region in given if (found := squared(region, row.frame, self._fit)))
         file = data if self._keep_file_bytes else None
-        return Record(row.id, captions, image, file, regions=regions, labels=record.labels)
+        return Record(row.id, captions, image, file, regions=regions, labels=row.labels)
 
 
 def _pictures(record: Row) -> list[Row]:
@@ -220,14 +222,14 @@ def check_image_options(image_size: int, fit: str) -> None:
 
 
 def choose_languages(rows: Sequence[Row], languages: Sequence[str], root: str) -> list[Row]:
-    """Keeps the captions in ``languages`` (all where empty) and the rows that have any.
+    """Makes one row of those with one id, and keeps the captions in ``languages`` (all where empty) and what has any.
 
     Raises:
       UserError: no row is left.
     """
     wanted = set(languages)
     kept = []
-    for row in rows:
+    for row in _merged(rows):
         captions = [caption for caption in row.captions if not wanted or caption[0] in wanted]
         if captions:
             kept.append(dataclasses.replace(row, captions=captions))
@@ -260,22 +262,18 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_CORES, thread_name_prefix="xmjax-decode")
 
 
-def _merge(rows: Sequence[Row]) -> list[Row]:
-    """One row for each id, with the captions and labels of all its rows, and their further pictures."""
-    merged: dict[str, Row] = {}
-    files: dict[str, set[str]] = {}
+def _merged(rows: Sequence[Row]) -> list[Row]:
+    """One row for each id, with the different captions of all its rows, and further rows for its further pictures."""
+    records: dict[str, Row] = {}
     for row in rows:
-        first = merged.get(row.id)
-        if first is None:
-            merged[row.id] = dataclasses.replace(row, captions=list(row.captions))
-            files[row.id] = {row.file}
-            continue
-        first.captions.extend(row.captions)
-        first.labels = tuple(dict.fromkeys((*first.labels, *row.labels)))
-        if row.file not in files[row.id]:
-            files[row.id].add(row.file)
-            first.others.append(row)
-    return list(merged.values())
+        record = records.setdefault(row.id, dataclasses.replace(row, captions=[], labels=(), others=[]))
+        record.captions.extend(caption for caption in row.captions if caption not in record.captions)
+        shown = next((picture for picture in _pictures(record) if picture.file == row.file), None)
+        if shown is None:
+            shown = dataclasses.replace(row, captions=[], labels=())
+            record.others.append(shown)
+        shown.labels = tuple(dict.fromkeys((*shown.labels, *row.labels)))
+    return list(records.values())
 
 
 def _check_files(root: str, rows: Sequence[Row]) -> None:

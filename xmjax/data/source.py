@@ -143,7 +143,8 @@ def named(reasons: Mapping[str, str], count: int = 3) -> str:
 class Source(Protocol):
     """A data set, or one split of it.
 
-    One whose records vary, such as a video of which one frame is read at a time, has the attribute ``varies = True``.
+    One whose records vary, such as a video of which one frame is read at a time, or a record of several pictures, has
+    the attribute ``varies = True``.
     It takes indices beyond its length: ``i % len`` is the record and ``i // len`` says which time it is read. Training
     asks for later times only, evaluation for those below ``len``.
     """

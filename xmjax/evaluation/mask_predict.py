@@ -1,4 +1,4 @@
-"""Mask-predict: captions written by filling an unknown text, word by word."""
+"""Mask-predict: captions written by filling an unknown text, several words at a time."""
 
 from functools import partial
 from typing import Any
@@ -10,8 +10,10 @@ from einops import rearrange
 from jax import Array
 
 from xmjax import vocab
-from xmjax.data.arrays import canvas
+from xmjax.data.arrays import canvas, prompt_of
 from xmjax.data.regions import boxes_array
+from xmjax.data.source import Caption
+from xmjax.data.words import pieces
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.caption import others_picture
 from xmjax.evaluation.items import commonest, references
@@ -32,7 +34,7 @@ class MaskPredictEvaluator(Evaluator):
         count = config.model.regions.given
         super().__init__(config, mesh, [r for r in records if r.captions and (r.regions or not count)])
         options = config.objectives.get("mask_predict")
-        if not self.records or options is None:
+        if not self.records or options is None or options.modality != "image":
             self.records = []
             return
         self.captions = [r.captions[i % len(r.captions)] for i, r in enumerate(self.records)]
@@ -51,6 +53,13 @@ class MaskPredictEvaluator(Evaluator):
             "shuffled_image": (exact, tuple(array[donor] for array in seen)),
         }
 
+    def has_room(self, caption: Caption, text: str) -> bool:
+        """Whether a text and its end have places and room behind the prompt of a caption."""
+        options, model = self.config.objectives["mask_predict"], self.config.model
+        taken = len(vocab.utf8(f"{prompt_of(caption)}{text}")) + 1 + bytes_a_token(model)
+        places = len(pieces(text, options.max_unit_bytes)) + 1
+        return places <= options.units and taken <= model.text.max_bytes
+
     def __call__(self, params):
         if not self.records:
             return Report({"mask_predict/n": 0})
@@ -64,7 +73,8 @@ class MaskPredictEvaluator(Evaluator):
             for record, text in zip(self.records, texts, strict=True):
                 examples[record.id]["unmasked" if name == "exact" else f"unmasked {name}"] = vocab.whole(text)
         groups = [(c.language, c.style) for c in self.captions]
-        known = float(np.mean([bool(references) for references in self.references]))
+        room = zip(self.captions, self.references, strict=True)
+        known = float(np.mean([any(self.has_room(caption, text) for text in known) for caption, known in room]))
         return Report(
             {
                 **scores,
@@ -89,8 +99,8 @@ def written(
     """Captions of pictures [B, L], EOS and PAD behind them.
 
     There are as many rounds as places. In every one the words that were least certain when they were written are masked
-    and written again, one fewer each time (Ghazvininejad et al. 2019). The text ends at the first empty word of the
-    round, so that its length may still change; where there is none it fills all places.
+    and written again, all at once, fewer each time (Ghazvininejad et al. 2019). The text ends at the first empty word
+    of the round, so that its length may still change, or where there is no more room, between two words.
 
     Args:
       model: a `Crossmodal` bound to its parameters.
@@ -129,6 +139,6 @@ def written(
 
     nothing = jnp.full((rows, units, max_unit_bytes + 2), vocab.PAD, jnp.int32)
     words, _ = jax.lax.fori_loop(0, units, one, (nothing, jnp.full((rows, units), -jnp.inf)))
-    words = jnp.where((place <= end_of(words))[..., None], words, vocab.PAD)
-    unprompted = jnp.full((rows, 1), vocab.PAD, jnp.int32)
-    return composed(unprompted, words, jnp.zeros((rows, units), bool), length, each).ids
+    known, unprompted = jnp.zeros((rows, units), bool), jnp.full((rows, 1), vocab.PAD, jnp.int32)
+    kept = (place <= end_of(words)) & composed(prompt, words, known, length, each).inside
+    return composed(unprompted, jnp.where(kept[..., None], words, vocab.PAD), known, length, each).ids

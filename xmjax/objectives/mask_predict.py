@@ -61,7 +61,12 @@ class MaskPredict(base.Objective):
 
     def __init__(self, options, config):
         super().__init__(options, config)
-        bytes_a_token(config.model)
+        length, masks = config.model.text.max_bytes, options.units * bytes_a_token(config.model)
+        if masks >= length:
+            raise UserError(
+                f"config.objectives.mask_predict.units={options.units} masks take {masks} bytes, and a prompt stands "
+                f"before them: choose fewer, or more than config.model.text.max_bytes={length}"
+            )
         if options.unknown + options.begun > 1:
             raise UserError("config.objectives.mask_predict: the shares unknown and begun are more than 1 together")
 
@@ -78,7 +83,7 @@ class MaskPredict(base.Objective):
             f"encode/{o.modality}": flops.encode(model, o.modality),
             "canvas": o.canvases * flops.encode(model, "text"),
             "fuse/canvas": o.canvases * flops.fuse(model, {o.modality: other, "text": text}),
-            "mask_predict": o.canvases * o.written * flops.decoder(model, o.max_unit_bytes + 1, 1, 1),
+            "mask_predict": o.canvases * min(o.written, o.units) * flops.decoder(model, o.max_unit_bytes + 1, 1, 1),
         }
 
     def loss(self, passes, rng):

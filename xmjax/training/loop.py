@@ -82,6 +82,9 @@ def train(config: Config, workdir: Path) -> Scores:
         data_manifest = manifest(streams) | library.manifest(config.model)
         if newest is not None:
             checkpoints.check_manifest(data_manifest, meta["manifest"], workdir)
+        for name, said in data_manifest.items() if main and newest is None else ():
+            if isinstance(said, dict) and "pictures" in said:
+                print(f"{name}: {said['records']:,} records with {said['pictures']:,} pictures", flush=True)
         evaluation = Evaluation(config, mesh, workdir)
         evaluation.open()
 
