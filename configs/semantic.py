@@ -14,6 +14,7 @@ Objects come with boxes and labels, which the playroom knows. Each is pooled fro
 from ml_collections import ConfigDict
 
 from configs.base import parse, run_name, start, weigh
+from xmjax.data.playroom import STYLES
 from xmjax.objectives import options
 
 
@@ -24,9 +25,11 @@ def get_config(arg: str = "") -> ConfigDict:
     config.name = run_name("semantic", arg)
     add_tasks(config)
     masking = config.objectives.mask_predict
-    masking.units, masking.max_unit_bytes = 12, 15  # what the playroom says has no more
+    masking.units, masking.max_unit_bytes, masking.written = 12, 13, 4  # what the playroom says has no more
+    # How two things stand to each other is learned last: it is said more often.
+    config.data.styles = (*STYLES, "pair", "size", "place")
     if size in ("tiny", "small"):
-        weigh(config, contrast=0.1, match=2.0, regions=2.0, mask_predict=2.0)
+        weigh(config, contrast=0.1, match=1.0, regions=2.0, mask_predict=4.0)
     if (size, smoke) == ("tiny", False):
         config.model.image.unimodal_layers, config.model.fusion_layers, config.steps = 1, 2, 2600
     return config

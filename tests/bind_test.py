@@ -351,6 +351,26 @@ def test_binding_can_begin_with_all_of_the_base_run():
     assert given.keys() <= shapes.keys() and all(shapes[name] == shape for name, shape in given.items())
 
 
+def test_a_deeper_run_begins_as_the_one_it_begins_with(make_config, monkeypatch):
+    """Layers that are added write nothing until they have learned something, and can learn."""
+    shallow, deep = (make_config({"model.decoder_layers": layers}) for layers in (1, 3))
+    given, drawn = (jax.jit(lambda c=c: init(c).params)() for c in (shallow, deep))
+    monkeypatch.setattr(weights.inference, "read_config", lambda workdir: shallow)
+    monkeypatch.setattr(weights.inference, "restore", lambda *_: (SimpleNamespace(used=given), 7))
+    found, told = weights.read_run(Path("runs/shallow"), drawn)
+    assert told["reshaped"] == told["missing"] == told["unused"] == []
+    assert "decoder/stack/cross_out" in told["deepened"] and "13 deepened" in weights.summary(told)
+    text, memory = jnp.arange(6, dtype=jnp.int32).reshape(1, 1, 6), jnp.ones((1, 4, 16))
+
+    def logits(config, params):
+        return make_model(config).bind({"params": params}).decode(text, memory, jnp.ones((1, 4), bool))
+
+    begun = weights.placed(drawn, found)
+    np.testing.assert_allclose(logits(deep, begun), logits(shallow, given), atol=1e-5)
+    gradient = jax.grad(lambda params: jnp.sum(jnp.sin(logits(deep, params))))(begun)
+    assert (jnp.abs(gradient["decoder"]["stack"]["cross_out"]).max((1, 2, 3)) > 0).all()
+
+
 def test_a_run_of_other_sizes_is_no_beginning(config, monkeypatch):
     params = jax.eval_shape(lambda: init(config).params)
     wider = jax.tree.map(lambda x: np.zeros((*x.shape[:-1], 2 * x.shape[-1]) if x.shape else (), np.float32), params)

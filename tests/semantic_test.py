@@ -253,7 +253,7 @@ def test_width_stays_with_and_without_coordinates(make_config):
     for coordinates in (True, False):
         config = make_config({"model.regions.count": 2, "model.regions.coordinates": coordinates})
         shapes = jax.eval_shape(lambda config=config: init(config)).params["regions"]
-        assert shapes["kernel"].shape == (16 + 7 * coordinates, 16)
+        assert shapes["kernel"].shape == (16 + 56 * coordinates, 16)
 
 
 @pytest.mark.parametrize("seed", range(50))

@@ -16,7 +16,7 @@ from xmjax.errors import UserError
 from xmjax.models.association import Associate, Association
 from xmjax.models.embedders import Tokens, seen
 from xmjax.models.fusion import fusion
-from xmjax.models.layers import linear, rms_norm, sincos, unit
+from xmjax.models.layers import linear, rms_norm, sincos, unit, waves
 from xmjax.models.library import Library
 from xmjax.models.objects import Objects, Reduce, group, inside, pooled
 from xmjax.models.regions import Regions
@@ -327,13 +327,11 @@ class Place(nn.Module):
     """
 
     config: ModelConfig
-    waves: int = 4
 
     @nn.compact
     def __call__(self, spans: Float[Array, "B T K"]) -> Float[Array, "B T D"]:
         low, high = jnp.split(spans / jnp.max(spans), 2, -1)
-        angle = (low + high)[..., None] / 2 * (jnp.pi * 2.0 ** jnp.arange(self.waves))
-        x = rearrange(jnp.stack([jnp.sin(angle), jnp.cos(angle)]), "s b t c w -> b t (s c w)")
+        x = waves((low + high) / 2)
         scale = (2 * x.shape[-1]) ** -0.5
         return linear(x, self.param("kernel", nn.initializers.normal(scale), (x.shape[-1], self.config.width)))
 

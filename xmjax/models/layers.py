@@ -25,6 +25,12 @@ def rms_norm(x: Float[Array, "*B D"], scale: Float[Array, " D"]) -> Float[Array,
     return (y * (1 + scale)).astype(x.dtype)
 
 
+def waves(x: Float[Array, "*B K"], octaves: int = 4) -> Float[Array, "*B F"]:
+    """Sines and cosines of numbers from 0 to 1, off which a linear map reads where or how large something is."""
+    angle = x[..., None] * (jnp.pi * 2.0 ** jnp.arange(octaves))
+    return rearrange(jnp.stack([jnp.sin(angle), jnp.cos(angle)]), "s ... k o -> ... (s k o)")
+
+
 def linear(x: Float[Array, "*B D"], kernel: Float[Array, "D F"]) -> Float[Array, "*B F"]:
     """Matrix product in the dtype of ``x``."""
     return x @ kernel.astype(x.dtype)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, UInt8
 
 from xmjax.config import ModelConfig
 from xmjax.models.embedders import Tokens
-from xmjax.models.layers import linear
+from xmjax.models.layers import linear, waves
 from xmjax.models.objects import pooled
 
 GREY = 127
@@ -46,7 +46,8 @@ class Regions(nn.Module):
             content = jnp.where(masked[..., None], mask.astype(content.dtype), content)
         if options.coordinates:
             side = boxes[..., 2:] - boxes[..., :2]
-            place = jnp.concatenate([boxes, side, jnp.prod(side, -1, keepdims=True)], -1)
+            # As bare numbers they were hardly read: sizes, places and relations stayed half learned (docs/log.md).
+            place = waves(jnp.concatenate([boxes, side, jnp.prod(side, -1, keepdims=True)], -1))
             if unknown is not None:
                 place = jnp.where(unknown[:, None, None], 0.0, place)
             content = jnp.concatenate([content, place.astype(content.dtype)], -1)

@@ -62,7 +62,7 @@ class Regions(base.Objective):
 
     Options = Options
     task = "referencing"
-    version = 4  # 2 knew the boxes of unknown pictures, 3 not even those of a group that was all of a picture
+    version = 5  # 2 knew boxes of unknown pictures, 3 not those of a group that was all; 4 read boxes as bare numbers
 
     def __init__(self, options, config):
         super().__init__(options, config)

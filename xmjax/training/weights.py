@@ -4,12 +4,14 @@ Files are read once, before the first step; a run that goes on has everything in
 """
 
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import safetensors
@@ -28,6 +30,12 @@ SAFETENSORS = {
     "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_,
 }  # fmt: skip
 """Names of types in a .safetensors file."""
+
+_LAYERS = re.compile(r"(^|/)(attention|cross|mlp|cross_mlp)_(norm|query|key|value|out|up|down)$")
+"""Parameters of a `models.stack.Stack`, which have one entry a layer."""
+
+_WRITING = ("_out", "_down")
+"""Those that write into the residual stream."""
 
 
 def read(config: ModelConfig, params: Mapping[str, Any]) -> tuple[Arrays, Report]:
@@ -68,12 +76,25 @@ def placed(params: Any, arrays: Arrays) -> Any:
     """The parameters with what was read in the place of what was drawn, on the same devices."""
 
     def one(path: Any, leaf: jax.Array) -> jax.Array:
-        array = arrays.get(jax.tree_util.keystr(path, simple=True, separator="/"))
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        array = arrays.get(name)
         if array is None:
             return leaf
+        if array.ndim and len(array) < len(leaf):
+            return _deepened(leaf, array, keeps=not name.endswith(_WRITING))
         return jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda index: array[index].astype(leaf.dtype))
 
     return jax.tree_util.tree_map_with_path(one, params)
+
+
+def _deepened(leaf: jax.Array, array: np.ndarray, keeps: bool) -> jax.Array:
+    """A stack's parameter with fewer layers in the place of its first ones; of the others what was drawn, or zero."""
+
+    def stacked(drawn: jax.Array) -> jax.Array:
+        rest = drawn[len(array) :]
+        return jnp.concatenate([jnp.asarray(array, drawn.dtype), rest if keeps else jnp.zeros_like(rest)])
+
+    return jax.jit(stacked, out_shardings=leaf.sharding)(leaf)
 
 
 def begin(config: Config, state: Any, workdir: Path) -> Any:
@@ -101,12 +122,15 @@ def begin(config: Config, state: Any, workdir: Path) -> Any:
 def read_run(workdir: Path, params: Mapping[str, Any]) -> tuple[Arrays, Report]:
     """The parameters that another run ended with, where this run has some of the same name and shape.
 
+    Where a stack has fewer layers there, they become its first ones here, and what is added to them writes nothing yet.
+
     Args:
       workdir: of the other run.
       params: of this run's model, or their shapes.
 
     Returns:
-      As `read`, of one file; "reshaped" are those of another shape, which are not taken.
+      As `read`, of one file; "deepened" are those of which there are fewer layers there, "reshaped" those of another
+      shape, which are not taken.
 
     Raises:
       UserError: there is no such run or checkpoint, or most of what both have is of other shapes.
@@ -119,6 +143,12 @@ def read_run(workdir: Path, params: Mapping[str, Any]) -> tuple[Arrays, Report]:
         given = {name: np.asarray(leaf) for name, leaf in _named(state.used).items()}
     shapes = {name: tuple(leaf.shape) for name, leaf in _named(params).items()}
     found = {name: array for name, array in given.items() if shapes.get(name) == array.shape}
+    deepened = {
+        name: array
+        for name, array in given.items()
+        if _LAYERS.search(name) and shapes.get(name, ())[1:] == array.shape[1:] and len(array) < shapes[name][0]
+    }
+    found |= deepened
     other = sorted(
         f"{n}: {given[n].shape} there, {shapes[n]} here" for n in given.keys() & shapes.keys() if n not in found
     )
@@ -133,6 +163,7 @@ def read_run(workdir: Path, params: Mapping[str, Any]) -> tuple[Arrays, Report]:
         "loaded": sorted(found),
         "missing": sorted(shapes.keys() - given.keys()),
         "unused": sorted(given.keys() - shapes.keys()),
+        "deepened": sorted(deepened),
         "reshaped": other,
     }
 
@@ -150,7 +181,9 @@ def summary(told: Mapping[str, Any]) -> str:
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         return f"{len(names)} {what}{f' ({shown})' if names and what != 'loaded' else ''}"
 
-    return f"{told['file']}: " + "; ".join(counted(what) for what in ("loaded", "missing", "unused", "reshaped"))
+    return f"{told['file']}: " + "; ".join(
+        counted(what) for what in ("loaded", "missing", "unused", "deepened", "reshaped") if what in told
+    )
 
 
 def _resnet18(
