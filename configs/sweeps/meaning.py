@@ -1,7 +1,7 @@
 """Meaning from pictures: configs/meaning.py with three seeds.
 
     python launch/pretrain.py --config=configs/fine.py
-    python launch/sweep.py --config=configs/sweeps/meaning.py --jobs=2      two CPU cores, an hour
+    python launch/sweep.py --config=configs/sweeps/meaning.py --jobs=2      two CPU cores, an hour and a half
 
 All three begin with the same run. The table is docs/results/meaning.md.
 """
