@@ -73,8 +73,8 @@ class MaskPredictEvaluator(Evaluator):
             for record, text in zip(self.records, texts, strict=True):
                 examples[record.id]["unmasked" if name == "exact" else f"unmasked {name}"] = vocab.whole(text)
         groups = [(c.language, c.style) for c in self.captions]
-        room = zip(self.captions, self.references, strict=True)
-        known = float(np.mean([any(self.has_room(caption, text) for text in known) for caption, known in room]))
+        cases = zip(self.captions, self.references, strict=True)
+        known = float(np.mean([any(self.has_room(caption, text) for text in texts) for caption, texts in cases]))
         return Report(
             {
                 **scores,
