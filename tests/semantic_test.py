@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections import Counter
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -496,26 +497,28 @@ def test_what_is_known_or_has_no_place_teaches_nothing(make_config, batch_at):
     assert float(nothing) == 0
 
 
+def reader(monkeypatch, spelled, units, encode=lambda modality, ids: None):
+    """A model of texts of one row, whose words ``spelled`` writes in the place of the decoder."""
+    monkeypatch.setattr(mask_predict, "beam", spelled)
+    monkeypatch.setattr(mask_predict, "at_places", lambda *_: jnp.zeros((1, units, 8)))
+    monkeypatch.setattr(mask_predict, "encoded_image", lambda *_: None)
+    return SimpleNamespace(config=ModelConfig(text=TextConfig(embedder="bytes")), encode=encode)
+
+
 @pytest.mark.parametrize("left", [False, True])
 def test_what_is_kept_of_a_text_is_what_is_certain_or_what_comes_first(left, monkeypatch):
     """A model that writes one letter everywhere, the surer of it the further back it stands."""
     seen = []
 
-    class Reader:
-        config = ModelConfig(text=TextConfig(embedder="bytes"))
-
-        def encode(self, modality, ids):
-            jax.debug.callback(lambda ids: seen.append(np.asarray(ids[0])), ids, ordered=True)
-
     def spelled(model, memory, valid, prompt, length, width):
         ids = jnp.where(jnp.arange(length + 1) == 0, 65, jnp.where(jnp.arange(length + 1) == 1, vocab.EOS, vocab.PAD))
         return Written(jnp.tile(ids, (6, 1, 1)), jnp.arange(6.0)[:, None])
 
-    monkeypatch.setattr(mask_predict, "beam", spelled)
-    monkeypatch.setattr(mask_predict, "at_places", lambda *_: jnp.zeros((1, 6, 8)))
-    monkeypatch.setattr(mask_predict, "encoded_image", lambda *_: None)
-    prompt = jnp.array([[vocab.SEP, *[vocab.PAD] * 9]])
-    found = mask_predict.written(Reader(), None, None, prompt, units=6, max_unit_bytes=3, from_the_left=left)
+    def see(modality, ids):
+        jax.debug.callback(lambda ids: seen.append(np.asarray(ids[0])), ids, ordered=True)
+
+    model, prompt = reader(monkeypatch, spelled, 6, see), jnp.array([[vocab.SEP, *[vocab.PAD] * 9]])
+    found = mask_predict.written(model, None, None, prompt, units=6, max_unit_bytes=3, from_the_left=left)
     jax.effects_barrier()
     assert vocab.decode(np.asarray(found[0])) == "AAAAAA"
     kept = [np.flatnonzero(ids[1:] == 65).tolist() for ids in seen]
@@ -523,41 +526,25 @@ def test_what_is_kept_of_a_text_is_what_is_certain_or_what_comes_first(left, mon
 
 
 def test_a_text_ends_at_its_first_empty_word(monkeypatch):
-    class Reader:
-        config = ModelConfig(text=TextConfig(embedder="bytes"))
-
-        def encode(self, modality, ids):
-            return None
-
     def spelled(model, memory, valid, prompt, length, width):
         ends = jnp.arange(4)[:, None] == 2
         first, second = (jnp.where(ends, a, b) for a, b in ((vocab.EOS, 65), (vocab.PAD, vocab.EOS)))
         return Written(jnp.concatenate([first, second], 1)[:, None], jnp.zeros((4, 1)))
 
-    for name, stub in (("beam", spelled), ("at_places", lambda *_: jnp.zeros((1, 4, 8))), ("encoded_image", print)):
-        monkeypatch.setattr(mask_predict, name, stub)
     prompt = jnp.array([[vocab.SEP, *[vocab.PAD] * 9]])
-    found = mask_predict.written(Reader(), None, None, prompt, units=4, max_unit_bytes=1)
+    found = mask_predict.written(reader(monkeypatch, spelled, 4), None, None, prompt, units=4, max_unit_bytes=1)
     assert found.tolist() == [[65, 65, vocab.EOS, *[vocab.PAD] * 7]]
 
 
 def test_a_text_that_has_no_room_ends_between_two_words(monkeypatch):
     """Five letters of three bytes a word, six of which and the prompt are more than the text holds."""
 
-    class Reader:
-        config = ModelConfig(text=TextConfig(embedder="bytes"))
-
-        def encode(self, modality, ids):
-            return None
-
     def spelled(model, memory, valid, prompt, length, width):
         ids = jnp.array([*"가나다라마".encode(), vocab.EOS])
         return Written(jnp.tile(ids, (6, 1, 1)), jnp.zeros((6, 1)))
 
-    for name, stub in (("beam", spelled), ("at_places", lambda *_: jnp.zeros((1, 6, 8))), ("encoded_image", print)):
-        monkeypatch.setattr(mask_predict, name, stub)
     prompt = jnp.array([[*b"ko", vocab.SEP, *[vocab.PAD] * 37]])
-    found = mask_predict.written(Reader(), None, None, prompt, units=6, max_unit_bytes=15)
+    found = mask_predict.written(reader(monkeypatch, spelled, 6), None, None, prompt, units=6, max_unit_bytes=15)
     assert vocab.decode(np.asarray(found[0])) == "가나다라마" * 2
 
 
