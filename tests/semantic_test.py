@@ -1,6 +1,7 @@
 """Tests of the semantic model: that nothing leaks, negatives, matching, masks and their oracles."""
 
 import dataclasses
+import json
 from collections import Counter
 from types import SimpleNamespace
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xmjax import predict, sharding, vocab
+from xmjax import config as config_module
+from xmjax import inference, predict, sharding, vocab
 from xmjax.config import ModelConfig, RegionsConfig, TextConfig
 from xmjax.data import playroom
 from xmjax.data.arrays import by_character, canvas, text_ids
@@ -573,6 +575,18 @@ def test_the_oracle_of_captions_that_are_filled_in_knows_their_room(make_config)
 def test_mistakes_in_mask_predict_are_named(make_config, changes, options_, message):
     with pytest.raises(UserError, match=message):
         make(make_config({**changes, "objectives": {"mask_predict": options("mask_predict", **options_)}}))
+
+
+def test_a_run_of_before_is_read_if_it_told_no_masked_bytes(make_config, tmp_path):
+    config = make_config()
+    values = config_module.to_dict(config)
+    for unmasking in (False, True):
+        values["model"]["unmasking"] = unmasking
+        (tmp_path / "config.json").write_text(json.dumps(values))
+        if not unmasking:
+            assert inference.read_config(tmp_path) == config
+    with pytest.raises(UserError, match=r"unknown config field config\.model\.unmasking"):
+        inference.read_config(tmp_path)
 
 
 def test_shares_of_the_tasks(config, make_config):
