@@ -35,18 +35,20 @@ def get_config(arg: str = "") -> ConfigDict:
         config.objectives.answer = options("answer")
     # Without a colour nothing but the picture, and no other toy in it, tells which thing an ambiguous word speaks of.
     # How two things stand to each other is learned last: it is said and asked more often (docs/log.md).
-    config.data.styles = (*ALL_STYLES, "pair", "size", "place")
-    config.data.questions = (*KINDS_OF_QUESTIONS, *3 * ("relation",), "describe")
+    config.data.styles = (*ALL_STYLES, *2 * ("pair", "size"), "place")
+    config.data.questions = (*KINDS_OF_QUESTIONS, *2 * ("relation", "describe"))
     further = ("sense", "dictionary", "answer", "pointing", "entities", "reduction", "relations")
     config.evaluation.names = (*config.evaluation.names, *further)
     if tiny:
-        config.steps, config.evaluation.beams = 2600, 4
+        config.steps, config.evaluation.beams = 2400, 4
+        # A caption has the decoder's layers alone to find how two things stand to each other (docs/log.md).
+        config.model.decoder_layers = 3
         # Words point at what is seen by the very tokens they find: the nearer it is, the better (docs/log.md).
         config.model.image.reach = 1
         # The run that it begins with has seen single toys.
         config.data.first_grade, config.data.first_share = "", 0.0
         # Of a definition's sixty bytes one or two tell senses apart. Four times as much costs the rest (docs/log.md).
-        weigh(config, sense=10.0, answer=2.0)
+        weigh(config, sense=10.0, answer=2.0, caption=6.0)
         # A meaning that is mistaken is rare and weighs much by then: what would be skipped is what is to be learned.
         config.guard.sigma = 0.0
     return config
