@@ -1,7 +1,7 @@
 """Meaning from pictures: association, senses of ambiguous words, captions and answers in one checkpoint.
 
     python launch/pretrain.py --config=configs/fine.py                             one CPU core, seventeen minutes
-    python launch/pretrain.py --config=configs/meaning.py --config.begin_from=runs/fine    one CPU core, 45 minutes
+    python launch/pretrain.py --config=configs/meaning.py --config.begin_from=runs/fine    one CPU core, 40 minutes
     python launch/pretrain.py --config=configs/meaning.py:smoke                    under a minute, learns nothing
 
 What it adds to the base run: `fill` and `sense` read the picture through the association alone, and `answer` asks about
