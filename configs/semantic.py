@@ -31,6 +31,7 @@ def get_config(arg: str = "") -> ConfigDict:
     if size in ("tiny", "small"):
         weigh(config, contrast=0.1, match=1.0, regions=2.0, mask_predict=4.0)
     if (size, smoke) == ("tiny", False):
+        # Two layers of two heads find less by match and by expected objects, in one seed (docs/log.md).
         config.model.image.unimodal_layers, config.model.fusion_layers = 1, 3
         config.model.heads, config.steps = 4, 2400
     return config
