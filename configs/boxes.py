@@ -1,6 +1,6 @@
 """The semantic model on pictures of your own: photos whose objects have boxes and labels, or stamps.
 
-    python launch/pretrain.py --config=configs/boxes.py --config.data.root=DIR    two CPU cores, a few minutes
+    python launch/pretrain.py --config=configs/boxes.py --config.data.root=DIR    one CPU core, a quarter of an hour
     python launch/pretrain.py --config=configs/boxes.py:stamps                    of each the whole is one object
 
 DIR is as of configs/photos.py, the objects of a photo in a column "boxes", in pixels of a picture of "width" and

@@ -4,7 +4,8 @@
     python launch/pretrain.py --config=configs/finetune.py:smoke                                   under a minute
 
     from=WORKDIR   the run to begin from, with its model, data and newest checkpoint
-    task=NAME      "scene" (what the picture shows, as a label), "retrieval", "captioning" or "answering"
+    task=NAME      "scene" (what a picture of the playroom shows, as a label), "label" (the class of a picture of your
+                   own, from --config.data.label_column), "retrieval", "captioning" or "answering"
     train=WAY      "all", "fused" (towers frozen) or "lora"
 
 In the place of from=, the modes of configs/base.py ("size=tiny", "smoke") begin at random: the control.
@@ -23,6 +24,7 @@ from xmjax.training.adapters import WAYS
 
 TASKS = {
     "scene": ("answer", "finetune"),
+    "label": ("answer", "finetune"),
     "retrieval": ("contrast", "retrieval"),
     "captioning": ("caption", "caption"),
     "answering": ("answer", "answer"),
@@ -44,7 +46,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.name = base.run_name(f"finetune-{given['task']}-{given['train']}", mode)
     config.begin_from = workdir
     config.data.first_grade, config.data.first_share = "", 0.0
-    config.data.questions = ("scene",) if given["task"] == "scene" else ()
+    config.data.questions = (given["task"],) if evaluator == "finetune" else ()
     kept = {objective: config.objectives[objective].to_dict()} if objective in config.objectives else {}
     with config.unlocked():
         new = options(objective)

@@ -1,16 +1,21 @@
 """Tests of fine-tuning: what is trained, low-rank matrices, and beginning from another run."""
 
+import json
 from functools import partial
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from configs.finetune import parse
+from xmjax import sharding
+from xmjax.config import MeshConfig
 from xmjax.data.playroom import LANGUAGES, Playroom, questions
+from xmjax.data.sources import open_source
 from xmjax.errors import UserError
 from xmjax.evaluation.finetune import FinetuneEvaluator
-from xmjax.objectives import make
+from xmjax.objectives import make, options
 from xmjax.training import adapters
 from xmjax.training.step import init, update
 
@@ -86,7 +91,31 @@ def test_scenes_are_asked_only_where_they_are_asked_for():
 
 def test_an_evaluation_without_labels_is_empty(tiny_config, make_config):
     evaluator = FinetuneEvaluator(tiny_config, None, Playroom("val").read(range(4)))
-    assert evaluator(None).scores == {"finetune/scene/n": 0}
+    assert evaluator(None).scores == {"finetune/n": 0}
+
+
+def test_labels_of_a_folder_are_asked_for(tmp_path, make_config, tiny_params):
+    mesh = sharding.make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
+    lines = []
+    for i, label in enumerate(["dog", "cat", ["dog", "grass"]] * 6):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"{i}.png")
+        lines.append(json.dumps({"file_name": f"{i}.png", "text": "it runs", "class": label}))
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines) + "\n")
+    folder = {"data.source": "folder", "data.root": str(tmp_path), "objectives": {"answer": options("answer")}}
+    asked = folder | {"data.questions": ("label",), "data.label_column": "class"}
+    plain, config = make_config(folder), make_config(asked)
+    records = open_source(config, config.data, "train").read(range(10))
+    assert {(r.labels, *(q.answer for q in r.questions)) for r in records} == {
+        (("dog",), "dog"), (("cat",), "cat"), (("dog", "grass"),),
+    }  # fmt: skip
+    assert open_source(config, config.data, "train").manifest() != open_source(plain, plain.data, "train").manifest()
+    found = FinetuneEvaluator(config, mesh, records)(tiny_params).scores
+    assert found["finetune/n"] == sum(len(r.labels) == 1 for r in records) and found["finetune/label/oracle"] == 1
+    assert found["finetune/label/most_frequent"] < 1 and "finetune/scene" not in found
+    make(config)
+    for wrong, message in ((plain, "label is asked"), (make_config(asked | {"data.label_column": ""}), "label_column")):
+        with pytest.raises(UserError, match=message):
+            make(wrong)
 
 
 def test_modes_of_the_config():

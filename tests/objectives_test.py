@@ -92,6 +92,13 @@ def test_equal_records_and_captions_are_positives():
     np.testing.assert_array_equal(positives(batch, "text", "image"), expected.T)
     records = np.asarray(batch["id"])
     np.testing.assert_array_equal(positives(batch, "image", "audio"), records[:, None] == records)
+    pictures = jnp.array([7, 8, 9, 7])  # records 10 and the second 11 show one picture
+    with_pictures = positives(batch | {"picture_id": pictures}, "image", "text")
+    expected[[0, 0, 3, 3], [6, 7, 0, 1]] = True
+    np.testing.assert_array_equal(with_pictures, expected)
+    np.testing.assert_array_equal(
+        positives(batch | {"picture_id": pictures}, "text", "audio"), positives(batch, "text", "audio")
+    )
 
 
 def test_a_repeated_pair_is_not_pushed_apart():

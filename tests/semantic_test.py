@@ -36,7 +36,7 @@ from xmjax.objectives import make, match, options, total_loss
 from xmjax.objectives.answer import Options as AnswerOptions
 from xmjax.objectives.mask_predict import Options as MaskPredictOptions
 from xmjax.objectives.mask_predict import composed, drawn_masks
-from xmjax.objectives.match import PRIOR, PRIOR_ENTROPY, drawn, one_of
+from xmjax.objectives.match import drawn, one_of
 from xmjax.objectives.regions import label_nats
 from xmjax.training.alarms import PATIENCE, Alarms
 from xmjax.training.step import init, make_model
@@ -608,6 +608,25 @@ def test_shares_of_the_tasks(config, make_config):
         drawn_tasks(words=0.7, both=0.7)
 
 
+def test_terms_of_a_dictionary_are_masked_whole(make_config, tmp_path):
+    table = tmp_path / "terms.jsonl"
+    entries = [("哈尔滨", "zh", "a city"), ("city", "en", "a large town")]
+    table.write_text(
+        "".join(json.dumps(dict(zip(("word", "language", "gloss"), e, strict=True))) + "\n" for e in entries)
+    )
+    [record] = Playroom("train").read([7])
+    chosen = {"dictionary": str(table), "words": 1.0, "both": 0.0}
+    config = make_config({"model.regions.count": 4, "objectives": {"regions": options("regions", **chosen)}})
+    for text, spoken, term in (("我想去哈尔滨看雪", "zh", "哈尔滨"), ("it is a large city", "en", "city")):
+        example = Example(record, (Caption(text, spoken),), np.random.default_rng(0))
+        rows = make(config)["regions"].features(example)
+        assert vocab.decode(rows["caption_spans"][0, 1:]) == term
+        assert vocab.decode(rows["masked_caption"]).count("\ufffd") == 0
+    with pytest.raises(UserError, match=r"regions\.dictionary"):
+        wrong = chosen | {"unit": "character"}
+        make(make_config({"model.regions.count": 4, "objectives": {"regions": options("regions", **wrong)}}))
+
+
 def test_labels_of_what_is_seen_are_asked_where_the_config_says_so(config, make_config):
     [record] = Playroom("train").read([7])
     masked_only = make_config({"model.regions.count": 4, "objectives": {"regions": options("regions", words=0.0)}})
@@ -630,21 +649,28 @@ def test_a_label_is_read_at_its_object_alone(model):
 
 def test_the_alarm_is_told_once_of_a_constant_predictor(config, batch_at, model):
     objectives = make(config)
-    alarms = Alarms(objectives)
-    entropy = -(PRIOR * np.log(PRIOR) + (1 - PRIOR) * np.log(1 - PRIOR))
-    assert entropy == pytest.approx(PRIOR_ENTROPY, abs=1e-4)
-    passes = Passes(Sure(model, float(np.log(0.5))), jax.tree.map(jnp.asarray, batch_at(config)["image_text"]))
-    loss, _ = objectives["match"].loss(passes, jax.random.key(0))
-    assert float(loss) == pytest.approx(entropy, abs=1e-4)
-    told = [text for step in range(3 * PATIENCE) for text in alarms(step, {"match/loss": float(loss)})]
-    assert len(told) == 1 and "config.objectives.match.schedule" in told[0]
-    alarms = Alarms(make(config))
-    assert not any(alarms(step, {"match/loss": 0.3}) for step in range(3 * PATIENCE))
+    batch = jax.tree.map(jnp.asarray, batch_at(config)["image_text"])
+    present = np.asarray(batch["boxes"][..., 2] > 0).any(-1)
+    half = present & (np.cumsum(present) <= present.sum() // 2)
+    for known in (present, half):  # where pictures have no objects fewer mismatches are left
+        some = batch | {"boxes": jnp.where(known[:, None, None], batch["boxes"], 0.0)}
+        matched, pairs = known.sum(), 2 * known.sum() + len(known)
+        share = matched / pairs
+        entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share))
+        passes = Passes(Sure(model, float(np.log(share / (1 - share)))), some)
+        loss, metrics = objectives["match"].loss(passes, jax.random.key(0))
+        logged = {"match/loss": float(loss), "match/prior_entropy": float(metrics["prior_entropy"])}
+        assert logged == pytest.approx(dict.fromkeys(logged, entropy), abs=1e-4)
+        alarms = Alarms(objectives)
+        told = [text for step in range(3 * PATIENCE) for text in alarms(step, logged)]
+        assert len(told) == 1 and "config.objectives.match.schedule" in told[0]
+        alarms = Alarms(objectives)
+        assert not any(alarms(step, logged | {"match/loss": 0.3}) for step in range(3 * PATIENCE))
     for turn in ((), (1, 2)):  # in turn or not, and not before it is trained
         later = match.Options(schedule=((0.2, 0.0), (0.3, 1.0)), turn=turn)
         alarms = Alarms(make(dataclasses.replace(config, steps=100, objectives={"match": later})))
         with jax.transfer_guard("disallow"):
-            assert [step for step in range(100) for _ in alarms(step, {"match/loss": entropy})] == [20 + PATIENCE]
+            assert [step for step in range(100) for _ in alarms(step, logged)] == [20 + PATIENCE]
 
 
 def test_objectives_say_what_they_need(make_config):

@@ -36,7 +36,7 @@ class DataConfig:
       regions_column: column of a picture's objects with boxes (docs/data.md); "" reads none.
       width_column: column of the width in pixels of the picture that the boxes were drawn in.
       height_column: column of its height.
-      label_column: column of a picture's classes or tags, for evaluation alone (docs/data.md); "" reads none.
+      label_column: column of a picture's classes or tags (docs/data.md); "" reads none.
       image_feature: for tfds, the feature of the image.
       text_feature: for tfds, the feature of the text; may be a path such as "captions/text".
       builder: for tfds, the name of the data set, such as "coco_captions" or "mnist:3.0.1".

@@ -53,7 +53,7 @@ def _ranges(config: Config) -> None:
         "save_every", "evaluation.every", "data.prefetch", "frame_audio.prefetch", "data.max_unreadable",
         "optimizer.warmup", "optimizer.weight_decay", "optimizer.clip", "guard.sigma", "model.fusion_layers",
         "model.text.unimodal_layers", "model.image.unimodal_layers", "model.image.reach", "model.image.stem",
-        "model.audio.unimodal_layers", "frame_audio.captions",
+        "model.audio.unimodal_layers", "frame_audio.captions", "model.regions.count",
     ):  # fmt: skip
         check(_at(config, field) >= 0, field, _at(config, field), "must not be negative")
 
@@ -265,12 +265,15 @@ def _objective(name: str, options: Any, config: Config) -> None:
               f"objectives.{name} reads {', '.join(sorted(read & {*model.others}))}; set it to True")  # fmt: skip
     for field in (
         "rate", "drop", "entities", "thirds", "gain", "parallel", "wrong", "hard", "both", "words", "begun", "unknown",
+        "everything",
     ):  # fmt: skip
         share = getattr(options, field, 0)
         check(0 <= share <= 1, f"objectives.{name}.{field}", share, "must be a share, from 0 to 1")
     for field in ("spans", "alternatives", "questions", "every", "canvases", "units", "written"):
         count = getattr(options, field, 1)
         check(count >= 1, f"objectives.{name}.{field}", count, "must be at least 1")
+    seen = getattr(options, "seen", 0)
+    check(seen >= 0, f"objectives.{name}.seen", seen, "must not be negative")
     temperature = getattr(options, "temperature", 1)
     check(temperature > 0, f"objectives.{name}.temperature", temperature, "must be positive")
     for field, low, high in (
@@ -278,6 +281,7 @@ def _objective(name: str, options: Any, config: Config) -> None:
         ("max_unit_bytes", vocab.MAX_CHARACTER, 1022),
         ("max_answer_bytes", 1, 1022),
         ("max_gloss_bytes", 1, 1022),
+        ("max_label_bytes", 1, 1022),
         ("max_prompt_bytes", 0, 1022 - text.max_bytes),
     ):
         value = getattr(options, field, low)

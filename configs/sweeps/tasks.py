@@ -1,7 +1,7 @@
-"""The two tasks of EP 3 889 830, matching and masking, alone and together.
+"""The two tasks of EP 3 889 830, matching and masking, alone, together and in turn.
 
     python launch/pretrain.py --config=configs/fine.py
-    python launch/sweep.py --config=configs/sweeps/tasks.py     one CPU core, forty-five minutes (9 runs)
+    python launch/sweep.py --config=configs/sweeps/tasks.py     one CPU core, an hour (12 runs)
 
 The table is docs/results/tasks.md.
 """
@@ -12,7 +12,7 @@ from configs.sweeps import BEGUN_FINE
 
 
 def get_config() -> ConfigDict:
-    """Both losses, one, the other."""
+    """Both losses, one, the other, and one after the other."""
     return ConfigDict(
         {
             "name": "tasks",
@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
                 "together": BEGUN_FINE,
                 "match alone": BEGUN_FINE | {"objectives.regions.weight": 0.0},
                 "masking alone": BEGUN_FINE | {"objectives.match.weight": 0.0},
+                "in turn": BEGUN_FINE | {"objectives.match.turn": (0, 2), "objectives.regions.turn": (1, 2)},
             },
             "seeds": (0, 1, 2),
             "metrics": (

@@ -207,5 +207,7 @@ def longer(launcher, tmp_path_factory) -> Finished:
         "--config.save_every=4",
         "--config.log_every=3",
         "--config.evaluation.every=20",
+        "--config.objectives.contrast.turn=(1,2)",
+        "--config.objectives.caption.schedule=((0.0,1.0),(1.0,0.5))",
     )
     return Finished(flags, workdir, launcher.run(*flags, f"--workdir={workdir}"))

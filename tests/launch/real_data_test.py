@@ -126,14 +126,16 @@ def test_pictures_with_boxes_learn_all_tasks(launcher, workdir, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["photos", "emoji", "stamps"])
-def test_smoke_run(name, launcher, workdir):
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [*((name, f"{name}.py:smoke") for name in ("photos", "emoji", "stamps")), ("stamps", "boxes.py:stamps,smoke")],
+)
+def test_smoke_run(name, config, launcher, workdir):
     if not DATA.is_dir():
         pytest.skip(f"the real data are not at {DATA}")
-    output = launcher.run(
-        f"--config=configs/{name}.py:smoke", f"--config.data.root={DATA / name}", f"--workdir={workdir}"
-    )
-    assert f"{name} / retrieval" in output and f"{name} / caption" in output
+    output = launcher.run(f"--config=configs/{config}", f"--config.data.root={DATA / name}", f"--workdir={workdir}")
+    shown = ("retrieval", "objects") if "boxes" in config else ("retrieval", "caption")
+    assert all(f"{name} / {evaluator}" in output for evaluator in shown)
     scores = workdir.evaluations()["step_20.json"]
     assert scores and all(key.startswith(f"{name}/") for key in scores)
     assert scores[f"{name}/retrieval/text_to_image/n"] > 0

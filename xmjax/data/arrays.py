@@ -1,7 +1,7 @@
 """What the loader makes of a record: bytes of its picture and text, masked words, sequences for the decoder."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -93,16 +93,21 @@ def mask_words(
       rate: largest share of the words, rounded, at least one.
       max_span_bytes: longer words are not masked.
       length: of the masked text.
-      among: words of the caption to choose from; None or none are all.
+      among: words of the caption to choose from, which may be longer than those that it is cut into; None or none that
+        can be masked are all.
 
     Returns:
       The masked text, and for every span the decoder's sequence sentinel, bytes, EOS, padded to max_span_bytes + 2.
     """
     data = vocab.truncate(vocab.utf8(caption.text), length)
-    usable = [w for w in caption_words(caption) if w.end <= len(data) and w.end - w.start <= max_span_bytes]
+
+    def fitting(words: Iterable[Word]) -> list[Word]:
+        return [w for w in words if w.end <= len(data) and w.end - w.start <= max_span_bytes]
+
+    usable = fitting(caption_words(caption))
     most = min(spans, max(1, round(rate * len(usable))), len(usable))
     count = int(rng.integers(most)) + 1 if most else 0
-    usable = [w for w in usable if w in among] or usable if among else usable
+    usable = fitting(among or ()) or usable
     chosen = sorted(rng.permutation(len(usable))[:count].tolist())
     return fill_arrays(data, [usable[i] for i in chosen], spans, max_span_bytes, length)
 

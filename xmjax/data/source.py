@@ -95,7 +95,7 @@ class Record:
       similar: captions of similar pictures, each with its origin.
       regions: objects of the picture whose boxes are known.
       frame: width and height of what the picture was made of, where it is no square and boxes are of all of it.
-      labels: what classes or tags it is known to have; no captions, and never trained on.
+      labels: what classes or tags it is known to have; no captions, and trained on only where they are asked for.
     """
 
     id: str
@@ -127,7 +127,12 @@ class Unreadable:
 
 def stable_id(text: str) -> np.int32:
     """A hash of a name that is the same in every process."""
-    return np.frombuffer(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).digest(), np.int32)[0]
+    return digest(text.encode("utf-8", "surrogatepass"))
+
+
+def digest(data: bytes) -> np.int32:
+    """A hash of bytes that is the same in every process."""
+    return np.frombuffer(hashlib.blake2b(data, digest_size=4).digest(), np.int32)[0]
 
 
 def varies(source: "Source") -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from xmjax.config import Config, DataConfig
+from xmjax.data.labelled import LABEL, WithLabelQuestions
 from xmjax.data.similar import WithSimilar
 from xmjax.data.source import Source
 from xmjax.errors import UserError
@@ -16,6 +17,8 @@ SOURCES: Registry[Callable[[Config, DataConfig, str], Source]] = Registry("data 
 def open_source(config: Config, options: DataConfig, split: str) -> Source:
     """The records of one split of a stream."""
     source = SOURCES[options.source](config, options, split)
+    if options.source != "playroom" and LABEL in options.questions:
+        source = WithLabelQuestions(source)
     return WithSimilar(source, options.similar) if options.similar and split == "train" else source
 
 

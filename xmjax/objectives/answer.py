@@ -9,10 +9,14 @@ import numpy as np
 from einops import rearrange
 
 from xmjax.data.arrays import asked, draw
+from xmjax.data.labelled import LABEL
 from xmjax.errors import UserError
 from xmjax.models.passes import masked_memory, repeated
 from xmjax.objectives import base
 from xmjax.training import flops
+
+UNASKED = ("folder", "stamps", "clips", "tfds")
+"""Sources that bring no questions of their own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +56,14 @@ class Answer(base.Objective):
                 "config.objectives.answer.objects reads the objects of pictures: give config.model.regions.count, such "
                 "as 4, and leave objectives.answer.modality at 'image'"
             )
+        data = config.stream(options.stream)
+        if data.source in UNASKED and LABEL not in data.questions:
+            raise UserError(
+                f"config.objectives.answer finds no question in data.source={data.source!r}: of pictures of your own "
+                "only their label is asked; set config.data.questions=('label',) and label_column, or take it out"
+            )
+        if data.source == "folder" and not data.label_column and LABEL in data.questions:
+            raise UserError("config.data.questions=('label',) needs config.data.label_column: name the labels' column")
 
     def features(self, example: Any) -> dict[str, np.ndarray]:
         o, length = self.options, self.config.model.text.max_bytes

@@ -44,12 +44,12 @@ class Known(NamedTuple):
     """What tells which rows of a modality belong to rows of another.
 
     Attributes:
-      id: of each row's record.
+      ids: of each row's record, and, where one of the modalities is the image, of its picture.
       captions: ids of the captions that a row has, where equal captions count; else none.
       images: vectors of the records' images, without a gradient, where the margin varies with them.
     """
 
-    id: Integer[Array, " R"]
+    ids: Integer[Array, "R N"]
     captions: Integer[Array, "R C"]
     images: Float[Array, "B E"] | None = None
 
@@ -157,9 +157,9 @@ def encoded_flops(config: Config, options: Any, share: float) -> dict[str, float
 
 
 def positives(batch, first: str, second: str) -> Bool[Array, "R K"]:
-    """Which rows of two modalities belong together, by equal record id or equal caption.
+    """Which rows of two modalities belong together, by equal record id, equal picture or equal caption.
 
-    Equal captions of different records count because each is true of both pictures.
+    Equal captions of different records count because each is true of both pictures, and so do equal pictures.
     """
     return belong(known(batch, first, second), known(batch, second, first))
 
@@ -167,7 +167,8 @@ def positives(batch, first: str, second: str) -> Bool[Array, "R K"]:
 def known(batch, modality: str, other: str) -> Known:
     """What tells which rows of a modality belong to which rows of another."""
     count = batch["text"].shape[1] if modality == "text" else 1
-    ids = repeat(batch["id"], "b -> (b c)", c=count)
+    names = ("id", "picture_id") if "image" in (modality, other) and "picture_id" in batch else ("id",)
+    ids = repeat(jnp.stack([batch[name] for name in names], -1), "b n -> (b c) n", c=count)
     if {modality, other} != {"image", "text"}:
         return Known(ids, jnp.zeros((len(ids), 0), jnp.int32))
     return Known(ids, batch["caption_id"].reshape(len(ids), -1))  # an image has all of its record's, a text one
@@ -176,7 +177,7 @@ def known(batch, modality: str, other: str) -> Known:
 def belong(rows: Known, columns: Known) -> Bool[Array, "R K"]:
     """Which rows and columns belong together."""
     shared = rows.captions[:, None, :, None] == columns.captions[None, :, None, :]
-    return (rows.id[:, None] == columns.id[None, :]) | jnp.any(shared, (2, 3))
+    return jnp.any(rows.ids[:, None] == columns.ids[None, :], 2) | jnp.any(shared, (2, 3))
 
 
 def maxima(scores: Float[Array, "R K"], positive: Bool[Array, "R K"]) -> tuple[Float[Array, " R"], Float[Array, " R"]]:

@@ -12,12 +12,6 @@ from xmjax.models.embedders import Tokens
 from xmjax.objectives import base, contrast
 from xmjax.training import flops
 
-PRIOR = 1 / 3
-"""Share of the pairs that belong together: of each record its own, one with another picture, one with another text."""
-
-PRIOR_ENTROPY = 0.6365
-"""Entropy of that, nats: the loss of a model that tells nothing (reported of BLIP as "stuck at 0.63")."""
-
 NEVER, SELDOM = -1e9, -1e4
 """Logits of what is no negative, and of what is one only where there is no other."""
 
@@ -100,17 +94,30 @@ class Match(base.Objective):
         there = (matched | ~same[pairs]) & present[pairs[0]]
         right = (logits > 0) == matched
         count = jnp.maximum(1, jnp.sum(there))
-        return jnp.sum(nats, where=there) / count, {"accuracy": jnp.sum(right, where=there) / count}
+        return jnp.sum(nats, where=there) / count, {
+            "accuracy": jnp.sum(right, where=there) / count,
+            "prior_entropy": entropy(jnp.sum(there & matched) / count),
+        }
 
     def alarm(self, metrics):
         """What to do about a loss that stays where a model is that tells nothing, or above."""
-        if metrics["match/loss"] < 0.99 * PRIOR_ENTROPY:
+        prior = metrics["match/prior_entropy"]
+        if metrics["match/loss"] < 0.99 * prior:
             return ""
         return (
-            f"match/loss stays at {PRIOR_ENTROPY} or above, the entropy of its prior: it tells nothing. Begin it "
+            f"match/loss stays at {prior:.3f} or above, the entropy of its prior: it tells nothing. Begin it "
             "later, with config.objectives.match.schedule=((0.2, 0), (0.3, 1)), when retrieval works, or lower the "
             "learning rate"
         )
+
+
+def entropy(share: Float[Array, ""]) -> Float[Array, ""]:
+    """Nats of a yes that comes with this probability: the loss of a model that tells nothing but how many match.
+
+    Of a third, one pair in three being a record's own, it is 0.637 (reported of BLIP as "stuck at 0.63"); where some
+    pictures have no objects fewer pairs are left, and more of them match.
+    """
+    return -jax.scipy.special.xlogy(share, share) - jax.scipy.special.xlogy(1 - share, 1 - share)
 
 
 def alike(vectors: Float[Array, "R E"], least: float) -> Bool[Array, "R R"]:

@@ -13,6 +13,7 @@ from xmjax import vocab
 from xmjax.data.arrays import by_character, draw, mask_words, text_ids
 from xmjax.data.regions import boxes_array, label_ids, masked_group
 from xmjax.errors import UserError
+from xmjax.lexicon import entities, open_dictionary
 from xmjax.models.crossmodal import concatenate
 from xmjax.models.regions import erased
 from xmjax.objectives import base
@@ -32,6 +33,8 @@ class Options(base.Options):
         ask for them.
       groups: whether objects that overlap are masked together; else one object alone, whatever covers it.
       unit: "word", or "character" to mask single characters of words (the control of EP 3 889 830, paragraph 67).
+      dictionary: `lexicon.open_dictionary`'s name of one whose terms alone are masked, whole, as long as a caption has
+        any; "" masks any word.
       spans: largest number of units masked in a caption.
       rate: largest share of a caption's units that is masked.
       max_span_bytes: longest span; longer words are not masked.
@@ -45,6 +48,7 @@ class Options(base.Options):
     seen: float = 0.0
     groups: bool = True
     unit: str = "word"
+    dictionary: str = ""
     spans: int = 1
     rate: float = 0.3
     max_span_bytes: int = 15
@@ -80,6 +84,9 @@ class Regions(base.Objective):
             raise UserError(f"config.objectives.regions.unit={options.unit!r}: choose word or character")
         if options.words + options.both > 1:
             raise UserError("config.objectives.regions: the shares words and both are more than 1 together")
+        if options.dictionary and options.unit == "character":
+            raise UserError("config.objectives.regions.dictionary has terms, not characters: leave it out, or unit")
+        self.dictionary = open_dictionary(options.dictionary, ()) if options.dictionary else None
 
     def features(self, example: Any) -> dict[str, np.ndarray]:
         o, count, length = self.options, self.config.model.regions.count, self.config.model.text.max_bytes
@@ -93,7 +100,8 @@ class Regions(base.Objective):
         (caption,) = draw(example.captions, 1, rng)  # any, for captions come in the order of their languages
         if o.unit == "character":
             caption = by_character(caption)
-        ids, spans = mask_words(caption, rng, o.spans, o.rate, o.max_span_bytes, length)
+        among = entities(caption, self.dictionary) if self.dictionary is not None else None
+        ids, spans = mask_words(caption, rng, o.spans, o.rate, o.max_span_bytes, length, among)
         if masked.any() and task >= o.words + o.both:
             ids, spans = text_ids(caption.text, length), np.full_like(spans, vocab.PAD)
         return {
