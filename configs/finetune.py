@@ -8,6 +8,8 @@
                    own, from --config.data.label_column), "retrieval", "captioning" or "answering"
     train=WAY      "all", "fused" (towers frozen) or "lora"
 
+The score is `<data>/finetune/scene` or `.../label`, of the other tasks that of their evaluators (`TASKS`).
+
 In the place of from=, the modes of configs/base.py ("size=tiny", "smoke") begin at random: the control.
 """
 

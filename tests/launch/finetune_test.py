@@ -25,6 +25,20 @@ def test_a_run_begins_from_another(way, smoke, launcher, workdir):
     assert held and all((before[key] == after[key]).all() for key in held) == (way != "all")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "score"),
+    [("retrieval", "retrieval/text_to_image/R@1"), ("captioning", "caption/exact"), ("answering", "answer/model")],
+)
+def test_other_tasks(task, score, smoke, launcher, workdir):
+    output = launcher.run(
+        f"--config=configs/finetune.py:from={smoke.workdir},task={task},train=lora", f"--workdir={workdir}",
+        "--config.steps=4", "--config.evaluation.samples=20",
+    )  # fmt: skip
+    assert f"the model begins with {smoke.workdir}" in output
+    assert 0 <= workdir.evaluations()["step_4.json"][f"playroom/{score}"] <= 1
+
+
 def test_a_missing_run_is_one_line(launcher):
     for argument, message in (("", "needs a run to begin from"), (":from=nowhere", "nowhere is no workdir of a run")):
         output = launcher.run(f"--config=configs/finetune.py{argument}", code=None)
