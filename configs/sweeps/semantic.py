@@ -2,7 +2,7 @@
 
     python launch/sweep.py --config=configs/sweeps/semantic.py --jobs=2     two CPU cores, an hour and a half
 
-The table is docs/results/semantic.md, of one seed so far.
+The table is docs/results/semantic.md.
 """
 
 from ml_collections import ConfigDict
