@@ -21,6 +21,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.name = base.run_name("objects", arg)
     with config.unlocked():
         del config.objectives.mask_predict
+    config.model.text.max_bytes -= 16  # which needs more room
     config.evaluation.names = ("retrieval", "match", "objects")
     if size in ("tiny", "small") and not smoke:
         config.data.languages, config.batch_size, config.steps = ("en",), 32, 500

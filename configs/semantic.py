@@ -46,7 +46,7 @@ def add_tasks(config: ConfigDict) -> None:
     """Sets the model and the objectives of matching and of masked texts and objects."""
     config.model.matching, config.model.regions.count = True, 4
     config.model.matching_product = True  # without it a match knew less than the towers (docs/log.md)
-    config.model.text.max_bytes += 16  # room for a caption's prompt before it
+    config.model.text.max_bytes += 32  # room for a caption's prompt, and for words each of which begins a token
     # Boxes are told apart by tokens of 4 px or finer.
     image = config.model.image
     image.patch = min(image.patch, image.size // 8)

@@ -56,9 +56,10 @@ class MaskPredictEvaluator(Evaluator):
     def has_room(self, caption: Caption, text: str) -> bool:
         """Whether a text and its end have places and room behind the prompt of a caption."""
         options, model = self.config.objectives["mask_predict"], self.config.model
-        taken = len(vocab.utf8(f"{prompt_of(caption)}{text}")) + 1 + bytes_a_token(model)
-        places = len(pieces(text, options.max_unit_bytes)) + 1
-        return places <= options.units and taken <= model.text.max_bytes
+        words, each = pieces(text, options.max_unit_bytes), bytes_a_token(model)
+        lengths = (len(vocab.utf8(prompt_of(caption))) + 1, *(len(vocab.utf8(word)) for word in words), each)
+        taken = sum(-(-length // each) * each for length in lengths)
+        return len(words) < options.units and taken <= model.text.max_bytes
 
     def __call__(self, params):
         if not self.records:
@@ -141,4 +142,4 @@ def written(
     words, _ = jax.lax.fori_loop(0, units, one, (nothing, jnp.full((rows, units), -jnp.inf)))
     known, unprompted = jnp.zeros((rows, units), bool), jnp.full((rows, 1), vocab.PAD, jnp.int32)
     kept = (place <= end_of(words)) & composed(prompt, words, known, length, each).inside
-    return composed(unprompted, jnp.where(kept[..., None], words, vocab.PAD), known, length, each).ids
+    return composed(unprompted, jnp.where(kept[..., None], words, vocab.PAD), known, length, 1).ids

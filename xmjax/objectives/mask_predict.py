@@ -57,7 +57,9 @@ class MaskPredict(base.Objective):
 
     Options = Options
     task = "translating"
-    version = 3  # 1 read the first caption of each record, always of one language; 2 masked bytes, not words
+    version = (
+        4  # 1 read the first caption of each record, always of one language; 2 masked bytes; 3 masks lay across tokens
+    )
 
     def __init__(self, options, config):
         super().__init__(options, config)
@@ -166,6 +168,8 @@ def composed(
 ) -> Canvas:
     """Puts prompts and words one after the other, a mask of one token's length in the place of each masked word.
 
+    Every word begins a token, behind padding, so that no token is of two words: half as much was learned (docs/log.md).
+
     Args:
       prompt: ids, then PAD.
       units: the decoder's sequences sentinel, bytes, EOS of words. The end is an empty word, read as EOS.
@@ -175,13 +179,19 @@ def composed(
     """
     ids = units[..., 1:].astype(jnp.int32)
     count = jnp.sum((ids != vocab.PAD) & (ids != vocab.EOS), -1)
-    shown = jnp.where(masked, bytes_a_token, jnp.maximum(1, count))
-    start = jnp.sum(prompt != vocab.PAD, -1, keepdims=True) + jnp.cumsum(shown, -1) - shown
-    offset = jnp.arange(max(ids.shape[-1], bytes_a_token))
+
+    def whole(count: Array) -> Array:
+        return -(-count // bytes_a_token) * bytes_a_token
+
+    read = jnp.maximum(1, count)
+    shown = jnp.where(masked, bytes_a_token, whole(read))
+    start = whole(jnp.sum(prompt != vocab.PAD, -1, keepdims=True)) + jnp.cumsum(shown, -1) - shown
+    offset = jnp.arange(-(-ids.shape[-1] // bytes_a_token) * bytes_a_token)
     ids = jnp.pad(ids, ((0, 0), (0, 0), (0, len(offset) - ids.shape[-1])))
     at = jnp.where(offset < shown[..., None], start[..., None] + offset, length)
     row = jnp.arange(len(ids))[:, None, None]
     text = jnp.pad(prompt.astype(jnp.int32), ((0, 0), (0, length)), constant_values=vocab.PAD)[:, :length]
+    ids = jnp.where(offset < read[..., None], ids, vocab.PAD)
     text = text.at[row, at].set(jnp.where(masked[..., None], vocab.MASK, ids), mode="drop")
     last = start + shown - 1
     return Canvas(text, jnp.minimum(last, length - 1) // bytes_a_token, last < length)
