@@ -149,7 +149,7 @@ def test_pictures_learn_from_texts_and_from_sounds_in_one_step(make_sound_config
     both["sound"]["weight"] = 0.5
     config = make_sound_config({"objectives": both, "batch_size": 4, "data.captions": captions})
     batch = batch_at(config)
-    assert set(batch["frame_audio"]) == {"id", "image", "audio"}  # no text ever comes with a sound
+    assert set(batch["frame_audio"]) == {"id", "image", "picture_id", "audio"}  # no text ever comes with a sound
     assert batch["frame_audio"]["audio"].shape == (4, 8000) and batch["frame_audio"]["audio"].dtype == np.uint8
 
     class Towers:

@@ -118,7 +118,7 @@ def test_the_global_batch_does_not_depend_on_the_hosts(both, hosts):
 def test_both_streams_are_in_every_batch(both):
     batch = Batches(both, streams_of(both), slice(0, 8)).at(1)
     assert set(batch) == {"image_text", "frame_audio"}
-    assert set(batch["frame_audio"]) == {"id", "image", "audio"}
+    assert set(batch["frame_audio"]) == {"id", "image", "picture_id", "audio"}
     assert batch["frame_audio"]["audio"].shape == (8, 320) and batch["frame_audio"]["audio"].dtype == np.uint8
     # What belongs together is together: picture, sound and id of a row are those of one record.
     for image, audio, id in zip(*(batch["frame_audio"][k] for k in ("image", "audio", "id")), strict=True):
