@@ -1,6 +1,7 @@
 """Tests of the launchers, run as a user runs them: in subprocesses."""
 
 import json
+import shlex
 import shutil
 import signal
 
@@ -147,7 +148,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number, longer, launcher, workdir)
     words = output.splitlines()[-2].split()
     step = int(words[3])
     assert words[:3] == ["stopped", "after", "step"] and 3 <= step < 160
-    assert output.splitlines()[-1] == f"  python launch/pretrain.py {' '.join(command)}"
+    assert output.splitlines()[-1] == f"  python launch/pretrain.py {shlex.join(command)}"
     assert workdir.steps()[-1] == step
     assert f"step {step} of 160: compiling" in launcher.run(*command)
     workdir.assert_equals(longer.workdir)
