@@ -19,7 +19,7 @@ from xmjax.evaluation.caption import others_picture
 from xmjax.evaluation.items import commonest, references
 from xmjax.evaluation.match import encoded_image
 from xmjax.models.generate import beam
-from xmjax.objectives.mask_predict import at_places, bytes_a_token, composed
+from xmjax.objectives.mask_predict import at_places, bytes_a_token, composed, in_tokens
 
 
 @EVALUATORS.register("mask_predict")
@@ -58,7 +58,7 @@ class MaskPredictEvaluator(Evaluator):
         options, model = self.config.objectives["mask_predict"], self.config.model
         words, each = pieces(text, options.max_unit_bytes), bytes_a_token(model)
         lengths = (len(vocab.utf8(prompt_of(caption))) + 1, *(len(vocab.utf8(word)) for word in words), each)
-        taken = sum(-(-length // each) * each for length in lengths)
+        taken = sum(in_tokens(length, each) for length in lengths)
         return len(words) < options.units and taken <= model.text.max_bytes
 
     def __call__(self, params):

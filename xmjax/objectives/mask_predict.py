@@ -57,9 +57,7 @@ class MaskPredict(base.Objective):
 
     Options = Options
     task = "translating"
-    version = (
-        4  # 1 read the first caption of each record, always of one language; 2 masked bytes; 3 masks lay across tokens
-    )
+    version = 4  # 1 read the first caption of a record alone; 2 masked bytes; 3 masks lay across tokens
 
     def __init__(self, options, config):
         super().__init__(options, config)
@@ -159,6 +157,11 @@ class Canvas(NamedTuple):
     inside: Bool[Array, "B S"]
 
 
+def in_tokens(count: Any, bytes_a_token: int) -> Any:
+    """Bytes that a word or a prompt takes, which fills its tokens; of a number or an array of them."""
+    return -(-count // bytes_a_token) * bytes_a_token
+
+
 def composed(
     prompt: Integer[Array, "B P"],
     units: Integer[Array, "B S W"],
@@ -168,7 +171,7 @@ def composed(
 ) -> Canvas:
     """Puts prompts and words one after the other, a mask of one token's length in the place of each masked word.
 
-    Every word begins a token, behind padding, so that no token is of two words: half as much was learned (docs/log.md).
+    Every word begins a token, behind padding, so that no token is of two words (docs/log.md).
 
     Args:
       prompt: ids, then PAD.
@@ -179,14 +182,11 @@ def composed(
     """
     ids = units[..., 1:].astype(jnp.int32)
     count = jnp.sum((ids != vocab.PAD) & (ids != vocab.EOS), -1)
-
-    def whole(count: Array) -> Array:
-        return -(-count // bytes_a_token) * bytes_a_token
-
     read = jnp.maximum(1, count)
-    shown = jnp.where(masked, bytes_a_token, whole(read))
-    start = whole(jnp.sum(prompt != vocab.PAD, -1, keepdims=True)) + jnp.cumsum(shown, -1) - shown
-    offset = jnp.arange(-(-ids.shape[-1] // bytes_a_token) * bytes_a_token)
+    shown = jnp.where(masked, bytes_a_token, in_tokens(read, bytes_a_token))
+    prompted = in_tokens(jnp.sum(prompt != vocab.PAD, -1, keepdims=True), bytes_a_token)
+    start = prompted + jnp.cumsum(shown, -1) - shown
+    offset = jnp.arange(in_tokens(ids.shape[-1], bytes_a_token))
     ids = jnp.pad(ids, ((0, 0), (0, 0), (0, len(offset) - ids.shape[-1])))
     at = jnp.where(offset < shown[..., None], start[..., None] + offset, length)
     row = jnp.arange(len(ids))[:, None, None]

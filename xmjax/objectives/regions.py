@@ -86,7 +86,7 @@ class Regions(base.Objective):
             raise UserError("config.objectives.regions: the shares words and both are more than 1 together")
         if options.dictionary and options.unit == "character":
             raise UserError("config.objectives.regions.dictionary has terms, not characters: leave it out, or unit")
-        self.dictionary = open_dictionary(options.dictionary, ()) if options.dictionary else None
+        self.dictionary = open_dictionary(options.dictionary) if options.dictionary else None
 
     def features(self, example: Any) -> dict[str, np.ndarray]:
         o, count, length = self.options, self.config.model.regions.count, self.config.model.text.max_bytes
