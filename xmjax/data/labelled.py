@@ -1,10 +1,9 @@
 """What a picture is called, asked as a question: a class of one's own data as an answer to fine-tune on."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
-from xmjax.data.source import Question, Record, Source, Unreadable, varies
+from xmjax.data.source import Amended, Question, Record
 
 LABEL = "label"
 """Kind of the question, and its name in `config.data.questions`."""
@@ -12,24 +11,14 @@ LABEL = "label"
 ASKED = "what is this?"
 
 
-class WithLabelQuestions(Source):
+class WithLabelQuestions(Amended):
     """A source of which each record with exactly one label is asked for it; of several no one is the right answer."""
 
-    def __init__(self, source: Source):
-        self.name = source.name
-        self.varies = varies(source)
-        self._source = source
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def read(self, indices: Sequence[int]) -> list[Record | Unreadable]:
-        return [
-            dataclasses.replace(record, questions=(*record.questions, Question(ASKED, *record.labels, kind=LABEL)))
-            if isinstance(record, Record) and len(record.labels) == 1
-            else record
-            for record in self._source.read(indices)
-        ]
+    def amended(self, record: Record) -> Record:
+        if len(record.labels) != 1:
+            return record
+        question = Question(ASKED, *record.labels, kind=LABEL)
+        return dataclasses.replace(record, questions=(*record.questions, question))
 
     def manifest(self) -> dict[str, Any]:
         return self._source.manifest() | {"questions": LABEL}

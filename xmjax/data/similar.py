@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from xmjax.data.source import Caption, Record, Source, Unreadable, varies
+from xmjax.data.source import Amended, Caption, Record, Source
 from xmjax.errors import UserError
 
 BLOCK = 1024
@@ -83,7 +83,7 @@ def mine(
             yield {"id": records[i].id, "similar": entries}
 
 
-class WithSimilar(Source):
+class WithSimilar(Amended):
     """A source whose records bring captions of similar pictures along, each with the id of its own record."""
 
     def __init__(self, source: Source, path: str):
@@ -94,9 +94,7 @@ class WithSimilar(Source):
         Raises:
           UserError: the file cannot be read, or a line is not as the module says.
         """
-        self.name = source.name
-        self.varies = varies(source)
-        self._source = source
+        super().__init__(source)
         try:
             data = Path(path).read_bytes()
         except OSError as error:
@@ -108,16 +106,8 @@ class WithSimilar(Source):
             _read(line, number, path) for number, line in enumerate(data.splitlines(), 1) if line.strip()
         )
 
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def read(self, indices: Sequence[int]) -> list[Record | Unreadable]:
-        return [
-            dataclasses.replace(record, similar=self._found.get(record.id, ()))
-            if isinstance(record, Record)
-            else record
-            for record in self._source.read(indices)
-        ]
+    def amended(self, record: Record) -> Record:
+        return dataclasses.replace(record, similar=self._found.get(record.id, ()))
 
     def manifest(self) -> dict[str, Any]:
         return self._source.manifest() | {"similar": self._digest}

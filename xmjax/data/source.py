@@ -167,3 +167,22 @@ class Source(Protocol):
     def manifest(self) -> dict[str, Any]:
         """What identifies the data: plain values that are equal exactly when the records are."""
         ...
+
+
+class Amended(Source):
+    """A source whose records bring along more than those of another source do."""
+
+    def __init__(self, source: Source):
+        self.name = source.name
+        self.varies = varies(source)
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def amended(self, record: Record) -> Record:
+        """The record with what is added to it."""
+        raise NotImplementedError
+
+    def read(self, indices: Sequence[int]) -> list[Record | Unreadable]:
+        return [self.amended(one) if isinstance(one, Record) else one for one in self._source.read(indices)]
