@@ -113,9 +113,13 @@ def test_labels_of_a_folder_are_asked_for(tmp_path, make_config, tiny_params):
     assert found["finetune/n"] == sum(len(r.labels) == 1 for r in records) and found["finetune/label/oracle"] == 1
     assert found["finetune/label/most_frequent"] < 1 and "finetune/scene" not in found
     make(config)
-    for wrong, message in ((plain, "label is asked"), (make_config(asked | {"data.label_column": ""}), "label_column")):
+    for changes, message in (
+        (folder, "label is asked"),
+        (asked | {"data.label_column": ""}, "label_column"),
+        (asked | {"data.source": "stamps"}, "no labels either"),
+    ):
         with pytest.raises(UserError, match=message):
-            make(wrong)
+            make(make_config(changes))
 
 
 def test_modes_of_the_config():

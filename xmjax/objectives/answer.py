@@ -15,8 +15,11 @@ from xmjax.models.passes import masked_memory, repeated
 from xmjax.objectives import base
 from xmjax.training import flops
 
-UNASKED = ("folder", "stamps", "clips", "tfds")
-"""Sources that bring no questions of their own."""
+LABELLED = ("folder", "tfds")
+"""Sources that bring no questions of their own, but may bring labels to ask for."""
+
+UNLABELLED = ("stamps", "clips")
+"""Sources that bring neither."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +60,12 @@ class Answer(base.Objective):
                 "as 4, and leave objectives.answer.modality at 'image'"
             )
         data = config.stream(options.stream)
-        if data.source in UNASKED and LABEL not in data.questions:
+        if data.source in UNLABELLED:
+            raise UserError(
+                f"config.objectives.answer finds no question in data.source={data.source!r}, whose records have no "
+                "labels either: take it out, or give the pictures as a folder with a label_column"
+            )
+        if data.source in LABELLED and LABEL not in data.questions:
             raise UserError(
                 f"config.objectives.answer finds no question in data.source={data.source!r}: of pictures of your own "
                 "only their label is asked; set config.data.questions=('label',) and label_column, or take it out"

@@ -1,0 +1,208 @@
+"""Tests of mask-predict: what is masked, what is read of it, and how a text is filled in."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from xmjax import predict, sharding, vocab
+from xmjax.config import ModelConfig, TextConfig
+from xmjax.data.arrays import canvas
+from xmjax.data.playroom import Playroom
+from xmjax.data.source import Caption
+from xmjax.errors import UserError
+from xmjax.evaluation import EVALUATORS, mask_predict
+from xmjax.model_api import Model
+from xmjax.models.generate import Written
+from xmjax.models.passes import Passes
+from xmjax.objectives import make, options
+from xmjax.objectives.mask_predict import composed, drawn_masks
+from xmjax.training.step import init, make_model
+
+
+def test_a_caption_is_filled_in_where_no_decoder_was_trained(make_config):
+    masking = {"mask_predict": options("mask_predict", units=6)}
+    config = make_config({"model.regions.count": 4, "objectives": masking})
+    loaded, record = Model(config, jax.jit(lambda: init(config))().params), Playroom("val").read([0])[0]
+    boxes = np.array([region.box for region in record.regions])
+    (text,) = loaded.caption(record.image, "ko", boxes=boxes)
+    given = [":".join(map(str, box)) for box in boxes]
+    assert predict.caption(loaded, record.image, "ko", boxes=given).lines == [text]
+    assert loaded.caption(record.image, "ko", method="mask_predict", boxes=boxes) == [text]
+    assert len(text) <= config.model.text.max_bytes
+    for arguments, message in (
+        ({}, "writes captions by mask_predict with objects: give the boxes of 1 to 4"),
+        ({"n": 2, "boxes": boxes}, "n=2 does not go with method='mask_predict'"),
+        ({"method": "greedy"}, "has not trained caption"),
+    ):
+        with pytest.raises(UserError, match=message):
+            loaded.caption(record.image, **arguments)
+
+
+def test_a_record_may_be_masked_in_several_texts(make_config, batch_at):
+    several = make_config({
+        "model.regions.count": 4, "model.text.max_bytes": 64,
+        "objectives": {"mask_predict": options("mask_predict", canvases=3)},
+    })  # fmt: skip
+    batch = jax.tree.map(jnp.asarray, batch_at(several)["image_text"])
+    rows = batch["image"].shape[0]
+    assert batch["canvas"].shape[:2] == (rows, 3)
+    assert all(len(np.unique(np.asarray(texts), axis=0)) == 2 for texts in batch["canvas"])  # two captions were drawn
+    bound = make_model(several).bind({"params": jax.jit(lambda: init(several))().params})
+    loss, metrics = make(several)["mask_predict"].loss(Passes(bound, batch), jax.random.key(0))
+    assert 0 < float(loss) < 20 and np.isfinite(float(metrics["bits_per_byte"]))
+    with pytest.raises(UserError, match="canvases"):
+        make_config({
+            "model.regions.count": 4,
+            "objectives": {"mask_predict": options("mask_predict", canvases=0, units=6)},
+        })  # fmt: skip
+
+
+def test_words_are_masked_anywhere_or_behind_a_beginning():
+    written = jnp.arange(8)[None] < jnp.full((200, 1), 6)  # five words and the end, two places behind it
+    anywhere, wholly = drawn_masks(jax.random.key(0), written, 0.3, 0.0)
+    behind, _ = drawn_masks(jax.random.key(0), written, 0.0, 1.0)
+    assert anywhere[:, 6:].all() and behind[:, 6:].all()
+    assert 30 < wholly.sum() < 90 and anywhere[wholly].all()
+    inside = np.asarray(anywhere[~wholly, :6])
+    assert 0.4 < inside.mean() < 0.6 and (np.diff(inside.astype(int), axis=1) < 0).any()
+    left = np.asarray(behind[:, :6])
+    assert set(left.sum(1)) == set(range(1, 7)) and (np.diff(left.astype(int), axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("each", [1, 4])
+def test_a_mask_takes_as_much_of_a_text_whatever_it_hides(each):
+    """Each masked word has a token to itself, and a text that is known comes out as it was."""
+    captions = [Caption("a red bat", "en", "pair"), Caption("파란 여우가 있다", "ko")]
+    prompts, units = (jnp.asarray(np.stack(x)) for x in zip(*(canvas(c, 6, 15, 48) for c in captions), strict=True))
+    whole = composed(prompts, units, jnp.zeros((2, 6), bool), 48, each)
+    texts = [vocab.decode(ids[ids != vocab.PAD]) for ids in np.asarray(whole.ids)]
+    assert texts == ["en paira red bat", "ko파란 여우가 있다"]
+    masked = jnp.array([[False, True, True, True, True, True], [True, False, False, True, True, True]])
+    hidden = composed(prompts, units, masked, 48, each)
+    first = np.asarray(hidden.ids[0])
+    assert first[:9].tolist() == [*b"en pair", vocab.SEP, *b"a"] and (first[9 : 8 + each] == vocab.PAD).all()
+    masks = first[8 + each :]
+    assert (masks[: 5 * each] == vocab.MASK).all() and (masks[5 * each :] == vocab.PAD).all()
+    for row in range(2):
+        tokens = np.asarray(hidden.token[row][masked[row]])
+        assert len(set(tokens.tolist())) == len(tokens)
+        ids = np.asarray(hidden.ids[row]).reshape(-1, each)[tokens]
+        assert (ids == vocab.MASK).all()
+    assert hidden.inside.all() and not composed(prompts, units, masked, 16, 4).inside.all()
+
+
+def test_what_is_hidden_does_not_show():
+    """Texts that differ in masked words alone, in how long they are and in where they end, are read alike."""
+    captions = [Caption("a red bat and a butterfly", "en"), Caption("a big bat", "en"), Caption("a", "en")]
+    prompts, units = (jnp.asarray(np.stack(x)) for x in zip(*(canvas(c, 6, 15, 48) for c in captions), strict=True))
+    masked = jnp.arange(6)[None] > jnp.zeros((3, 1))
+    for part in composed(prompts, units, masked, 48, 4):
+        np.testing.assert_array_equal(part[1:], part[:1].repeat(2, 0))
+
+
+def test_words_that_have_no_place_or_no_room_are_left_out():
+    long = Caption("a red bat and a big blue crane", "en")
+    prompt, units = canvas(long, 4, 15, 48)
+    assert [vocab.decode(ids[1:]) for ids in units] == ["a", " red", " bat", " and"]
+    text = composed(jnp.asarray(prompt)[None], jnp.asarray(units)[None], jnp.zeros((1, 4), bool), 12, 4)
+    assert text.inside.tolist() == [[True, True, False, False]]  # a token of the prompt, and one of each word
+
+
+def test_what_is_known_or_has_no_place_teaches_nothing(make_config, batch_at):
+    """The loss is of masked words alone, whatever stands in the rows of others."""
+    masking = {"mask_predict": options("mask_predict", units=6, unknown=1.0, written=6)}
+    config = make_config({"model.regions.count": 4, "model.text.max_bytes": 64, "objectives": masking})
+    batch = jax.tree.map(jnp.asarray, batch_at(config)["image_text"])
+    bound = make_model(config).bind({"params": jax.jit(lambda: init(config))().params})
+
+    @jax.jit
+    def loss(canvas):
+        return make(config)["mask_predict"].loss(Passes(bound, batch | {"canvas": canvas}), jax.random.key(0))
+
+    whole, metrics = loss(batch["canvas"])
+    assert metrics["bits_per_byte"] == pytest.approx(float(metrics["unknown_bits_per_byte"]))
+    without = batch["canvas"].at[:, :, 2:].set(vocab.PAD)  # texts of two words, and no end
+    assert loss(without)[0] != whole and np.isfinite(loss(without)[0])
+    nothing, _ = loss(jnp.full_like(batch["canvas"], vocab.PAD))
+    assert float(nothing) == 0
+
+
+def reader(monkeypatch, spelled, units, encode=lambda modality, ids: None):
+    """A model of texts of one row, whose words ``spelled`` writes in the place of the decoder."""
+    monkeypatch.setattr(mask_predict, "beam", spelled)
+    monkeypatch.setattr(mask_predict, "at_places", lambda *_: jnp.zeros((1, units, 8)))
+    monkeypatch.setattr(mask_predict, "encoded_image", lambda *_: None)
+    return SimpleNamespace(config=ModelConfig(text=TextConfig(embedder="bytes")), encode=encode)
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_what_is_kept_of_a_text_is_what_is_certain_or_what_comes_first(left, monkeypatch):
+    """A model that writes one letter everywhere, the surer of it the further back it stands."""
+    seen = []
+
+    def spelled(model, memory, valid, prompt, length, width):
+        ids = jnp.where(jnp.arange(length + 1) == 0, 65, jnp.where(jnp.arange(length + 1) == 1, vocab.EOS, vocab.PAD))
+        return Written(jnp.tile(ids, (6, 1, 1)), jnp.arange(6.0)[:, None])
+
+    def see(modality, ids):
+        jax.debug.callback(lambda ids: seen.append(np.asarray(ids[0])), ids, ordered=True)
+
+    model, prompt = reader(monkeypatch, spelled, 6, see), jnp.array([[vocab.SEP, *[vocab.PAD] * 9]])
+    found = mask_predict.written(model, None, None, prompt, units=6, max_unit_bytes=3, from_the_left=left)
+    jax.effects_barrier()
+    assert vocab.decode(np.asarray(found[0])) == "AAAAAA"
+    kept = [np.flatnonzero(ids[1:] == 65).tolist() for ids in seen]
+    assert kept == [list(range(i)) if left else list(range(6 - i, 6)) for i in range(6)]
+
+
+def test_a_text_ends_at_its_first_empty_word(monkeypatch):
+    def spelled(model, memory, valid, prompt, length, width):
+        ends = jnp.arange(4)[:, None] == 2
+        first, second = (jnp.where(ends, a, b) for a, b in ((vocab.EOS, 65), (vocab.PAD, vocab.EOS)))
+        return Written(jnp.concatenate([first, second], 1)[:, None], jnp.zeros((4, 1)))
+
+    prompt = jnp.array([[vocab.SEP, *[vocab.PAD] * 9]])
+    found = mask_predict.written(reader(monkeypatch, spelled, 4), None, None, prompt, units=4, max_unit_bytes=1)
+    assert found.tolist() == [[65, 65, vocab.EOS, *[vocab.PAD] * 7]]
+
+
+def test_a_text_that_has_no_room_ends_between_two_words(monkeypatch):
+    """Five letters of three bytes a word, six of which and the prompt are more than the text holds."""
+
+    def spelled(model, memory, valid, prompt, length, width):
+        ids = jnp.array([*"가나다라마".encode(), vocab.EOS])
+        return Written(jnp.tile(ids, (6, 1, 1)), jnp.zeros((6, 1)))
+
+    prompt = jnp.array([[*b"ko", vocab.SEP, *[vocab.PAD] * 37]])
+    found = mask_predict.written(reader(monkeypatch, spelled, 6), None, None, prompt, units=6, max_unit_bytes=15)
+    assert vocab.decode(np.asarray(found[0])) == "가나다라마" * 2
+
+
+def test_the_oracle_of_captions_that_are_filled_in_knows_their_room(make_config):
+    def oracle(units):
+        masking = {"mask_predict": options("mask_predict", units=units)}
+        config = make_config({"model.regions.count": 4, "model.text.max_bytes": 80, "objectives": masking})
+        evaluator = EVALUATORS["mask_predict"](config, sharding.make_mesh(config.mesh), Playroom("val").read(range(40)))
+        room = zip(evaluator.captions, evaluator.references, strict=True)
+        return np.mean([any(evaluator.has_room(caption, text) for text in known) for caption, known in room])
+
+    assert oracle(12) == 1 and 0 < oracle(6) < 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "options_", "message"),
+    [
+        ({}, {}, "12 masks take 48 bytes"),
+        ({"model.text.embedder": "characters"}, {"units": 6}, "fixed number of bytes"),
+        ({}, {"units": 6, "unknown": 0.6, "begun": 0.6}, "more than 1 together"),
+        ({}, {"units": 0}, "units"),
+        ({}, {"units": 6, "written": 0}, "written"),
+        ({}, {"units": 6, "max_unit_bytes": 3}, "max_unit_bytes"),
+    ],
+)
+def test_mistakes_in_mask_predict_are_named(make_config, changes, options_, message):
+    with pytest.raises(UserError, match=message):
+        make(make_config({**changes, "objectives": {"mask_predict": options("mask_predict", **options_)}}))
