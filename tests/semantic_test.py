@@ -34,7 +34,7 @@ from xmjax.objectives import make, match, options, total_loss
 from xmjax.objectives.answer import Options as AnswerOptions
 from xmjax.objectives.mask_predict import Options as MaskPredictOptions
 from xmjax.objectives.match import drawn, one_of
-from xmjax.objectives.regions import label_nats
+from xmjax.objectives.regions import feature_nats, label_nats
 from xmjax.training.alarms import PATIENCE, Alarms
 from xmjax.training.step import init, make_model
 
@@ -458,6 +458,51 @@ def test_a_label_is_read_at_its_object_alone(model):
     other, _ = label_nats(model, objects.at[0, 1].add(1.0), jnp.asarray(labels))
     assert count.tolist() == [[2, 2]]
     assert float(nats[0, 0]) == pytest.approx(float(other[0, 0]), abs=1e-6) and float(nats[0, 1]) != float(other[0, 1])
+
+
+def test_features_are_found_among_those_of_other_pictures():
+    looks = jnp.asarray(np.eye(8, dtype=np.float32).reshape(4, 2, 8))
+    valid = jnp.array([[True, True], [True, False], [True, True], [True, True]])
+    alone = jnp.eye(4, dtype=bool)
+    nats, right = feature_nats(looks, looks, valid, alone)
+    assert (right == valid).all() and nats[1, 1] == 0 and (nats[valid] < 0.01).all()
+    wrong, _ = feature_nats(looks[::-1], looks, valid, alone)
+    assert wrong[0, 0] > 5
+    # Of two equal pictures the other's objects are no mistakes.
+    twice = looks.at[1].set(looks[0])
+    equal = alone.at[0, 1].set(True).at[1, 0].set(True)
+    assert (
+        feature_nats(twice, twice, valid, alone)[0][0, 0]
+        > 0.6
+        > 0.01
+        > feature_nats(twice, twice, valid, equal)[0][0, 0]
+    )
+
+
+def test_masked_objects_are_told_by_their_features_too(make_config, batch_at):
+    regions = {"regions": options("regions", words=0.0, both=0.5, features=1.0)}
+    config = make_config({"model.regions.count": 4, "model.regions.features": True, "objectives": regions})
+    batch = jax.tree.map(jnp.asarray, batch_at(config)["image_text"])
+    params = jax.jit(lambda: init(config))().params
+
+    @jax.jit
+    def step(params):
+        passes = Passes(make_model(config).bind({"params": params}), batch)
+        return make(config)["regions"].loss(passes, jax.random.key(0))
+
+    (loss, metrics), pull = jax.jit(jax.value_and_grad(step, has_aux=True))(params)
+    assert np.isfinite(loss) and 0 <= metrics["feature_accuracy"] <= 1 and np.abs(pull["region_features"]).max() > 0
+    records = Playroom("val").read(range(8))
+    scores = EVALUATORS["objects"](config, sharding.make_mesh(config.mesh), records)(params).scores
+    assert 0 < scores["objects/features/random"] < 1 and 0 <= scores["objects/features"] <= 1
+    for changes in ({"model.regions.features": False}, {"objectives": {"regions": options("regions")}}):
+        with pytest.raises(UserError, match="give a weight and True"):
+            make(
+                make_config({"model.regions.count": 4, "model.regions.features": True, "objectives": regions} | changes)
+            )
+    with pytest.raises(UserError, match="tells no features"):
+        plain = make_config({"model.regions.count": 4})
+        make_model(plain).bind({"params": params}).expected_looks(jnp.zeros((1, 4, config.model.width)))
 
 
 def test_the_alarm_is_told_once_of_a_constant_predictor(config, batch_at, model):

@@ -210,12 +210,14 @@ class RegionsConfig:
       order: whether each is told its place in the order they come in; without, they are a set.
       coordinates: whether each is told its box.
       discovered: whether objects are groups of the picture's tokens, merged by relation, in the place of given boxes.
+      features: whether the model tells what masked objects look like, besides what they are called.
     """
 
     count: int = 0
     order: bool = True
     coordinates: bool = True
     discovered: bool = False
+    features: bool = False
 
     @property
     def given(self) -> int:

@@ -1,9 +1,10 @@
-"""What is masked: words and objects or one of the two, single characters, objects that overlap or one alone.
+"""What is masked: words and objects or one of the two, single characters, objects that overlap or one alone; and
+whether a masked object is told by what it looks like, besides what it is called.
 
 A model of single characters has never written more than one, so that its words say nothing of what it knows.
 
     python launch/pretrain.py --config=configs/fine.py
-    python launch/sweep.py --config=configs/sweeps/masks.py     one CPU core, an hour (15 runs)
+    python launch/sweep.py --config=configs/sweeps/masks.py     one CPU core, an hour (18 runs)
 
 The table is docs/results/masks.md.
 """
@@ -25,6 +26,8 @@ def get_config() -> ConfigDict:
                 "groups alone": BEGUN_FINE | {"objectives.regions.words": 0.0, "objectives.regions.both": 0.0},
                 "characters, groups": BEGUN_FINE | {"objectives.regions.unit": "character"},
                 "words, single objects": BEGUN_FINE | {"objectives.regions.groups": False},
+                "words, groups, features": BEGUN_FINE
+                | {"model.regions.features": True, "objectives.regions.features": 0.5},
             },
             "seeds": (0, 1, 2),
             "metrics": (
@@ -32,6 +35,8 @@ def get_config() -> ConfigDict:
                 "playroom/objects/accuracy/overlapping",
                 "playroom/objects/accuracy/by_itself",
                 "playroom/objects/no_text",
+                "playroom/objects/features",
+                "playroom/objects/features/no_text",
                 "playroom/objects/words",
                 "playroom/objects/text_to_image/R@1",
                 "playroom/match/auroc",

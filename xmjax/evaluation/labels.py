@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float
 
 from xmjax import vocab
 from xmjax.data import playroom
@@ -123,6 +124,8 @@ class LabelsEvaluator(Evaluator):
     how many nats likelier the text makes them than no text (EP 3 889 830, paragraph 71), so that objects that no text
     speaks of count nothing. Nothing of the pictures is read but those labels and their number. "objects/words" is what
     `fill` asks, of a masked word of a caption that is read with the objects in the place of the picture.
+    "objects/features", of models that tell what masked objects look like, is how often that is nearest to the features
+    of the object itself or of another with its label, among all that are asked.
     """
 
     def __init__(self, config, mesh, records):
@@ -155,6 +158,7 @@ class LabelsEvaluator(Evaluator):
             np.stack([text_ids(item.caption.text, length) for item in self.items]),
         )
         self.run = self.compiled(partial(score_labels, sequences=jnp.asarray(sequences[0])))
+        self.look = self.compiled(looks)
         self._prepare_retrieval(count, length, sequences.shape[2] - 2)
         self._prepare_words(count, length)
 
@@ -207,7 +211,7 @@ class LabelsEvaluator(Evaluator):
         }
         if self.known is not None:
             scores["objects/accuracy/oracle"] = self.known
-        scores |= self._words(params)
+        scores |= self._words(params) | self._features(params)
         unasked = self.guess(params, *self.gallery)  # how likely the objects of each picture are without any text
         found = [
             unasked[pool] - pair_scores(self.score, params, self.gallery, self.queries, pool) for pool in self.pools
@@ -215,6 +219,18 @@ class LabelsEvaluator(Evaluator):
         scores |= both_ways(found, "objects") | both_ways([np.zeros_like(m) for m in found], "objects", "/random")
         scores |= both_ways(self.named, "objects", "/oracle") if self.named else {}
         return Report(scores | {f"objects/{way}/n": sum(map(len, found)) for way in WAYS})
+
+    def _features(self, params: Any) -> Scores:
+        if not self.config.model.regions.features:
+            return {}
+        *shown, text = self.arrays
+        same = np.equal.outer(self.answers, self.answers)
+        scores: Scores = {}
+        for arm, told in {"": text, "/no_text": np.full_like(text, vocab.PAD)}.items():
+            expected, true = self.look(params, *shown, told).swapaxes(0, 1)
+            scores[f"objects/features{arm}"] = float(np.mean(same[range(len(same)), np.argmax(expected @ true.T, 1)]))
+        known = {} if self.known is None else {"objects/features/oracle": self.known}
+        return scores | known | {"objects/features/random": float(np.mean(same))}
 
     def _words(self, params: Any) -> Scores:
         if not self.words:
@@ -227,14 +243,26 @@ class LabelsEvaluator(Evaluator):
         return scores | trivial(self.words, "objects/words") | known
 
 
+def place_of(model: Any, image: Array, boxes: Array, masked: Array, asked: Array, text: Array) -> Float[Array, "B 1 D"]:
+    """Where in the fused sequence each row's object stands that is asked, being masked."""
+    left = erased(image, boxes, masked)
+    objects = model.grounded(model.encode("image", left), boxes, masked, left)
+    fused = model.fuse({"image": objects, "text": model.encode("text", text)}, {"text": jnp.all(text == vocab.PAD, -1)})
+    return jnp.take_along_axis(fused["image"].vectors, asked[:, None, None], 1)
+
+
+def looks(model: Any, image: Array, boxes: Array, masked: Array, asked: Array, text: Array) -> Float[Array, "B two D"]:
+    """Unit vectors of what the object of each row that is asked is expected to look like, and of what it does."""
+    true = model.looks(model.encode("image", image), boxes)
+    expected = model.expected_looks(place_of(model, image, boxes, masked, asked, text))
+    return jnp.concatenate([expected, jnp.take_along_axis(true, asked[:, None, None], 1)], 1)
+
+
 def score_labels(
     model: Any, image: Array, boxes: Array, masked: Array, asked: Array, text: Array, *, sequences: Array
 ) -> Array:
     """Nats of every label at the place of one masked object of each row [B, K], +inf for padding."""
-    left = erased(image, boxes, masked)
-    objects = model.grounded(model.encode("image", left), boxes, masked, left)
-    fused = model.fuse({"image": objects, "text": model.encode("text", text)}, {"text": jnp.all(text == vocab.PAD, -1)})
-    place = jnp.take_along_axis(fused["image"].vectors, asked[:, None, None], 1)
+    place = place_of(model, image, boxes, masked, asked, text)
     rows = jnp.broadcast_to(sequences, (len(image), *sequences.shape))
     nats, count = decoded_nats(model, rows, place, jnp.ones(place.shape[:2], bool))
     return jnp.where(count > 0, nats, jnp.inf)

@@ -52,6 +52,8 @@ class Crossmodal(nn.Module):
         self.absent = {m: self.param(f"absent_{m}", normal(0.5), (c.width,)) for m in c.modalities}
         self.association = Associate(c) if c.association else None
         self.regions = Regions(c) if c.regions.count else None
+        if c.regions.features:
+            self.features = self.param("region_features", normal(c.width**-0.5), (c.width, c.width))
         self.library = Library(c) if c.library.path else None
         if c.matching:
             self.identifier = self.param("matching_identifier", normal(0.5), (c.width,))
@@ -139,6 +141,16 @@ class Crossmodal(nn.Module):
             return objects
         ids, found = self.library.standard_texts(image, boxes, masked, records)
         return self.library.told(objects, self.embedders["text"](rearrange(ids, "b k l -> (b k) l")), found)
+
+    def looks(self, tokens: Tokens, boxes: Float[Array, "B K 4"]) -> Float[Array, "B K D"]:
+        """Unit vectors of what a picture shows in boxes, without a gradient: what `expected_looks` is to find."""
+        return jax.lax.stop_gradient(unit(self.objects("image", tokens, boxes).tokens.vectors))
+
+    def expected_looks(self, objects: Float[Array, "B K D"]) -> Float[Array, "B K D"]:
+        """Unit vectors of what masked objects look like, each by its place in a fused sequence alone."""
+        if not self.config.regions.features:
+            raise UserError("this model tells no features of objects; train it with config.model.regions.features=True")
+        return unit(linear(objects, self.features))
 
     def matches(
         self,

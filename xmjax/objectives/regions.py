@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Bool, Float, Integer
 
 from xmjax import vocab
 from xmjax.data.arrays import by_character, draw, mask_words, text_ids
@@ -17,7 +17,14 @@ from xmjax.lexicon import entities, open_dictionary
 from xmjax.models.crossmodal import concatenate
 from xmjax.models.regions import erased
 from xmjax.objectives import base
+from xmjax.objectives.contrast import positives
 from xmjax.training import flops
+
+TEMPERATURE = 0.1
+"""Of the cosines by which the features of objects are told apart."""
+
+NEVER = -1e9
+"""Score of what is no candidate."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +38,8 @@ class Options(base.Options):
       drop: share of records with whole captions that are read without it, so that a blind guess is an honest one.
       seen: weight of the labels of objects that are not masked, from which is learned what things look like; 0 does not
         ask for them.
+      features: weight of the features of masked objects, told apart from those of all other objects of the batch; needs
+        `model.regions.features`.
       groups: whether objects that overlap are masked together; else one object alone, whatever covers it.
       unit: "word", or "character" to mask single characters of words (the control of EP 3 889 830, paragraph 67).
       dictionary: `lexicon.open_dictionary`'s name of one whose terms alone are masked, whole, as long as a caption has
@@ -46,6 +55,7 @@ class Options(base.Options):
     everything: float = 0.25
     drop: float = 0.1
     seen: float = 0.0
+    features: float = 0.0
     groups: bool = True
     unit: str = "word"
     dictionary: str = ""
@@ -61,7 +71,8 @@ class Regions(base.Objective):
 
     Objects that overlap are masked together, others one at a time, and are erased from the picture before anything of
     it is read, so that no neighbour shows them. The label of a masked object is written from its place in the fused
-    sequence alone, masked words from all of it.
+    sequence alone, masked words from all of it. Its features, what the whole picture shows in its box, are found by the
+    same place among those of other objects (noise contrastive, as the masked frames of Li et al. 2020, HERO).
     """
 
     Options = Options
@@ -84,6 +95,11 @@ class Regions(base.Objective):
             raise UserError(f"config.objectives.regions.unit={options.unit!r}: choose word or character")
         if options.words + options.both > 1:
             raise UserError("config.objectives.regions: the shares words and both are more than 1 together")
+        if bool(options.features) != config.model.regions.features:
+            raise UserError(
+                f"config.objectives.regions.features={options.features} and config.model.regions.features="
+                f"{config.model.regions.features}: give a weight and True, or 0 and False"
+            )
         if options.dictionary and options.unit == "character":
             raise UserError("config.objectives.regions.dictionary has terms, not characters: leave it out, or unit")
         self.dictionary = open_dictionary(options.dictionary) if options.dictionary else None
@@ -135,10 +151,42 @@ class Regions(base.Objective):
         parts = {"label": (nats * masked, count * masked), "word": base.decoded_nats(model, words, *concatenate(fused))}
         if self.options.seen:
             weights["seen"], parts["seen"] = self.options.seen, (nats * ~masked, count * ~masked)
+        metrics = {f"{n}_bits_per_byte": base.bits_per_byte(*part) for n, part in parts.items()}
+        if self.options.features:
+            looks = model.looks(passes.encoded("image"), boxes)
+            nats, right = feature_nats(
+                model.expected_looks(fused["image"].vectors), looks, objects.valid, positives(batch, "image", "image")
+            )
+            weights["features"], parts["features"] = self.options.features, (nats * masked, masked)
+            metrics["feature_accuracy"] = jnp.sum(right * masked) / jnp.maximum(1, jnp.sum(masked))
         # Every record counts alike, whatever is masked of it.
         each = {n: jnp.mean(jnp.sum(nats, -1) / jnp.maximum(1, jnp.sum(k, -1))) for n, (nats, k) in parts.items()}
-        metrics = {f"{n}_bits_per_byte": base.bits_per_byte(*part) for n, part in parts.items()}
         return sum(weights[n] * loss for n, loss in each.items()), metrics
+
+
+def feature_nats(
+    expected: Float[Array, "B K D"],
+    looks: Float[Array, "B K D"],
+    valid: Bool[Array, "B K"],
+    same: Bool[Array, "B B"],
+) -> tuple[Float[Array, "B K"], Bool[Array, "B K"]]:
+    """How surely each object's features are found among those of the batch, and whether they come first.
+
+    Args:
+      expected: unit vectors of what objects are expected to look like.
+      looks: of what they do look like.
+      valid: which there are.
+      same: pictures that are equal, whose objects are not told apart from each other.
+
+    Returns:
+      Nats of each object's own features among its picture's and those of other pictures, and hits.
+    """
+    scores = jnp.einsum("akd,bmd->akbm", expected, looks).astype(jnp.float32) / TEMPERATURE
+    candidates = valid & (~same | jnp.eye(len(same), dtype=bool))[:, None, :, None]
+    scores = rearrange(jnp.where(candidates, scores, NEVER), "a k b m -> (a k) (b m)")
+    nats = (jax.nn.logsumexp(scores, 1) - jnp.diagonal(scores)).reshape(valid.shape)
+    right = (jnp.argmax(scores, 1) == jnp.arange(len(scores))).reshape(valid.shape)
+    return jnp.where(valid, nats, 0.0), right & valid
 
 
 def label_nats(
