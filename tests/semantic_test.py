@@ -136,10 +136,34 @@ def test_hits_are_ranked_again_by_match(make_config, tmp_path):
     for wrong in ({"top": 0, "rerank": 3}, {"rerank": -1}, {"boxes": [(0, 0, 1, 1)]}):
         with pytest.raises(UserError, match=r"ask for at least one|boxes are read where"):
             loaded.retrieve({"text": text}, index, of="image", **wrong)
-    regions = dataclasses.replace(config.model.regions, count=4)
-    boxed = Model(dataclasses.replace(config, model=dataclasses.replace(config.model, regions=regions)), loaded._params)
-    with pytest.raises(UserError, match="which pictures of an index have not"):
-        boxed.retrieve({"text": text}, boxed.make_index(tmp_path), of="image", rerank=3)
+
+
+def test_pictures_are_ranked_again_by_boxes_of_their_metadata(make_config, tmp_path):
+    objectives = {name: options(name) for name in ("contrast", "match")}
+    config = make_config({"model.matching": True, "model.regions.count": 2, "objectives": objectives})
+    loaded, records = Model(config, jax.jit(lambda: init(config))().params), Playroom("val").read(range(4))
+    for i, record in enumerate(records):
+        Image.fromarray(record.image).save(tmp_path / f"{i}.png")
+    text = records[0].captions[0].text
+    with pytest.raises(UserError, match="a column 'boxes' of metadata"):
+        loaded.retrieve({"text": text}, loaded.make_index(tmp_path), of="image", rerank=3)
+    given = {"1.png": [(0, 0, 16, 16), (8, 8, 8, 24), (0, 0, 4, 4)], "2.png": [(4, 0, 28, 8)]}  # x, y, width, height
+    lines = [
+        {"file_name": name, "width": 32, "height": 32, "boxes": [{"bbox": box, "category": "toy"} for box in boxes]}
+        for name, boxes in (given | {"0.png": []}).items()
+    ]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    loaded.make_index(tmp_path).save(tmp_path / "index")
+    index = loaded.index(tmp_path / "index")
+    # The two largest of three, as in training; 0.png has none, 3.png is not in the metadata.
+    assert index.boxes == {"1.png": [(0, 0, 0.5, 0.5), (0.25, 0.25, 1, 0.5)], "2.png": [(0, 0.125, 0.25, 1)]}
+    again = loaded.retrieve({"text": text}, index, 4, "image", rerank=4)
+    assert {hit.name for hit in again[:2]} == set(given)
+    for hit in again[:2]:
+        assert hit.score == loaded.match(text, str(tmp_path / hit.name), index.boxes[hit.name])
+    assert again[2:] == [h for h in loaded.retrieve({"text": text}, index, 4, "image") if h.name not in given]
+    with pytest.raises(UserError, match="those of pictures that are found are in the index"):
+        loaded.retrieve({"text": text}, index, 4, "image", rerank=3, boxes=[(0, 0, 1, 1)])
 
 
 @pytest.mark.parametrize(

@@ -671,8 +671,8 @@ class Model:
           top: most items.
           of: modality to search in; "" is all of them.
           rerank: how many of the nearest come first, in the order of `match` with what is asked, one text or one
-            picture; their score is its probability then. Pictures are not ranked again by a model that matches by given
-            boxes.
+            picture; their score is its probability then. Of a model that matches by given boxes, pictures without any
+            in the index come behind them.
           boxes: of the objects of the picture that is asked, where the model matches by given ones.
 
         Raises:
@@ -692,21 +692,27 @@ class Model:
                 "hits are ranked again by how a text and a picture match: ask with one text and of='image', or with "
                 "one picture and of='text'"
             )
-        if of == "image" and self.config.model.regions.given:
-            raise UserError(
-                "this run matches texts with objects in boxes, which pictures of an index have not: ask with a picture "
-                "and of='text', or leave rerank out"
-            )
         hits = search.retrieve(self, index, parts, max(top, rerank), of)
         first, asked_by = hits[:rerank], parts[0][2]
         if not first:
             return []
-        if of == "image":
-            found = self.match(asked_by, [str(Path(index.root) / hit.name) for hit in first], boxes)
-        else:
+        if of == "text":
             found = self.match([hit.name for hit in first], asked_by, boxes)
+        elif boxes is not None:
+            raise UserError("boxes are of the picture that is asked; those of pictures that are found are in the index")
+        elif self.config.model.regions.given:
+            first = [hit for hit in first if hit.name in index.boxes]
+            if not first:
+                raise UserError(
+                    "this run matches texts with objects in boxes, and the index has none of these pictures: write "
+                    "them in a column 'boxes' of metadata.jsonl beside them (docs/data.md) and make it anew, or leave "
+                    "rerank out"
+                )
+            found = [self.match(asked_by, str(Path(index.root) / h.name), index.boxes[h.name]) for h in first]
+        else:
+            found = self.match(asked_by, [str(Path(index.root) / hit.name) for hit in first])
         again = [hit._replace(score=score) for hit, score in zip(first, found, strict=True)]
-        return [*sorted(again, key=lambda hit: -hit.score), *hits[rerank:]][:top]
+        return [*sorted(again, key=lambda hit: -hit.score), *(hit for hit in hits if hit not in first)][:top]
 
     def fingerprint(self) -> str:
         """A hash of what makes vectors: those of models that differ in it cannot be compared."""

@@ -17,6 +17,8 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.progress import track
 
+from xmjax.data.folder import boxed
+from xmjax.data.regions import Box, kept
 from xmjax.errors import UserError
 from xmjax.media.listen import listen
 
@@ -57,6 +59,8 @@ class Index:
       vectors: one row an item.
       model: what tells the model that made them, see `Model.fingerprint`.
       root: the folder that names of files are relative to.
+      boxes: name -> of a picture's objects (y0, x0, y1, x1) as fractions of the side, where metadata tells them and
+        the model matches by them.
       unreadable: name -> why a file is not in it.
     """
 
@@ -65,6 +69,7 @@ class Index:
     vectors: Float[np.ndarray, "N E"]
     model: str
     root: str = ""
+    boxes: dict[str, list[Box]] = dataclasses.field(default_factory=dict)
     unreadable: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -84,6 +89,8 @@ class Index:
                     vectors=self.vectors,
                     model=np.array(self.model),
                     root=np.array(self.root),
+                    boxed=np.array([name for name, boxes in self.boxes.items() for _ in boxes], np.str_),
+                    boxes=np.array([box for boxes in self.boxes.values() for box in boxes]).reshape(-1, 4),
                 )
             os.replace(temporary, place)
         except OSError as error:
@@ -137,12 +144,16 @@ def load_index(path: str | os.PathLike[str], model: "Model") -> Index:
     """
     try:
         with np.load(path, allow_pickle=False) as data:
+            boxes: dict[str, list[Box]] = {}
+            for name, box in zip(data["boxed"].tolist(), data["boxes"].tolist(), strict=True):
+                boxes.setdefault(name, []).append(tuple(box))
             index = Index(
                 tuple(data["names"].tolist()),
                 tuple(data["modalities"].tolist()),
                 data["vectors"],
                 str(data["model"]),
                 str(data["root"]),
+                boxes,
             )
     except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(
@@ -156,15 +167,19 @@ def load_index(path: str | os.PathLike[str], model: "Model") -> Index:
 def index_folder(model: "Model", folder: str | os.PathLike[str]) -> Index:
     """The index of all pictures, sounds and lines of text files below a folder that the model has vectors for.
 
-    Files that cannot be read are left out and named in the index.
+    Files that cannot be read are left out and named in the index. Of a model that matches by given boxes, those of the
+    pictures come from metadata as of a folder of training data.
 
     Raises:
-      UserError: there is no such folder, or nothing in it that the model reads.
+      UserError: there is no such folder, nothing in it that the model reads, or boxes in its metadata are wrong.
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise UserError(f"{folder} is no folder: give one of pictures, sounds or texts")
     known = {modality for pair in model.contrasted() for modality in pair}
+    count, told = model.config.model.regions.given, {}
+    if count and "match" in model.config.objectives:
+        told = boxed(str(root), model.config.data)
     paths = sorted(p for p in root.rglob("*") if p.is_file())
     names: list[str] = []
     modalities: list[str] = []
@@ -194,8 +209,15 @@ def index_folder(model: "Model", folder: str | os.PathLike[str]) -> Index:
     if not names:
         reason = f" ({next(iter(unreadable.values()))})" if unreadable else ""
         raise UserError(f"nothing in {folder} can be read{reason}: give a folder of {', '.join(sorted(known))} files")
+    boxes = {name: [region.box for region in kept(told[name], count)] for name in names if told.get(name)}
     return Index(
-        tuple(names), tuple(modalities), np.concatenate(parts), model.fingerprint(), str(root.resolve()), unreadable
+        tuple(names),
+        tuple(modalities),
+        np.concatenate(parts),
+        model.fingerprint(),
+        str(root.resolve()),
+        boxes,
+        unreadable,
     )
 
 

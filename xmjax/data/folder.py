@@ -6,11 +6,12 @@ import io
 import json
 import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from xmjax.data.image_files import ImageFiles, Row, check_root, choose_languages
+from xmjax.config import DataConfig
+from xmjax.data.image_files import ImageFiles, Row, check_root, choose_languages, squared
 from xmjax.data.source import Region
 from xmjax.errors import UserError
 
@@ -63,17 +64,7 @@ class Folder(ImageFiles):
         **options: Any,
     ):
         root = check_root(root)
-        digest = hashlib.blake2b(digest_size=16)
-        lines: list[tuple[str, int, dict[str, Any]]] = []
-        for path in _find_metadata(root, metadata):
-            try:
-                data = Path(root, path).read_bytes()
-            except OSError as error:
-                raise UserError(f"{os.path.join(root, path)} cannot be read: {error.strerror}.") from error
-            digest.update(f"{path}\0{len(data)}\0".encode() + data)
-            lines.extend((path, number, values) for number, values in parse(os.path.join(root, path), data))
-        if not lines:
-            raise UserError(f"the metadata in {root} has no lines: write one for each image, such as {_EXAMPLE}.")
+        lines, digest = _read(root, metadata)
         columns = dict.fromkeys(column for _, _, values in lines for column in values)
         _check_column(root, columns, file_column, "file_column")
         text_column = text_column or next((name for name in _TEXT_COLUMNS if name in columns), _TEXT_COLUMNS[0])
@@ -87,12 +78,7 @@ class Folder(ImageFiles):
             for option, column in needed.items():
                 _check_column(root, columns, column, option)
         rows = []
-        for path, number, values in lines:
-            place = f"{os.path.join(root, path)}, line {number}"
-            file = values.get(file_column)
-            if not isinstance(file, str) or not file:
-                raise UserError(f"{place}: column {file_column!r} names no file: set it or remove the line.")
-            file = _inside_root(posixpath.join(posixpath.dirname(path), file), file, place)
+        for place, file, values in _files(root, lines, file_column):
             record_id = values.get(id_column) if id_column else file
             if record_id is None or record_id == "":
                 raise UserError(f"{place}: column {id_column!r} is empty: set it or remove the line.")
@@ -109,24 +95,69 @@ class Folder(ImageFiles):
         further += [label_column] if label_column else []
         settings = {
             "source": "folder",
-            "metadata": digest.hexdigest(),
+            "metadata": digest,
             "columns": [file_column, text_column, id_column, *further],
             "languages": list(languages),
         }
         super().__init__(root, choose_languages(rows, languages, root), settings, name=name, **options)
 
 
+def boxed(root: str, options: DataConfig) -> dict[str, tuple[Region, ...]]:
+    """The objects of a folder's pictures, by file, in the squares that are made of them; {} where none are told.
+
+    Args:
+      root: the folder, with metadata as `Folder` reads it; captions are not asked for.
+      options: the columns; the objects are in "boxes" where it names none.
+
+    Raises:
+      UserError: the metadata cannot be read, or a line's boxes are of another form.
+    """
+    if not any(_listings(root, options.metadata)):
+        return {}
+    lines, _ = _read(root, options.metadata)
+    column, found = options.regions_column or "boxes", {}
+    for place, file, values in _files(root, lines, options.file_column):
+        if column not in values:
+            continue
+        frame = _frame(values.get(options.width_column), values.get(options.height_column), place)
+        squares = (squared(region, frame, options.fit) for region in regions(values[column], frame, place))
+        found[file] = tuple(region for region in squares if region is not None)
+    return found
+
+
+Line = tuple[str, int, dict[str, Any]]
+"""Of a metadata file its path inside the root, the number of a line, and its columns."""
+
+
+def _read(root: str, metadata: str) -> tuple[list[Line], str]:
+    """All lines of a folder's metadata, and a digest of them."""
+    digest = hashlib.blake2b(digest_size=16)
+    lines: list[Line] = []
+    for path in _find_metadata(root, metadata):
+        try:
+            data = Path(root, path).read_bytes()
+        except OSError as error:
+            raise UserError(f"{os.path.join(root, path)} cannot be read: {error.strerror}.") from error
+        digest.update(f"{path}\0{len(data)}\0".encode() + data)
+        lines.extend((path, number, values) for number, values in parse(os.path.join(root, path), data))
+    if not lines:
+        raise UserError(f"the metadata in {root} has no lines: write one for each image, such as {_EXAMPLE}.")
+    return lines, digest.hexdigest()
+
+
+def _files(root: str, lines: Iterable[Line], column: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(place for errors, file inside the root, columns) of lines."""
+    for path, number, values in lines:
+        place = f"{os.path.join(root, path)}, line {number}"
+        file = values.get(column)
+        if not isinstance(file, str) or not file:
+            raise UserError(f"{place}: column {column!r} names no file: set it or remove the line.")
+        yield place, _inside_root(posixpath.join(posixpath.dirname(path), file), file, place), values
+
+
 def _find_metadata(root: str, name: str) -> list[str]:
     """Paths of the metadata files, relative to the root with forward slashes, sorted."""
-    if "/" in name:
-        found = [name] if os.path.isfile(os.path.join(root, name)) else []
-    else:
-        found = []
-        for folder, _, files in os.walk(root):
-            present = set(files)
-            match = next((wanted for wanted in ([name] if name else _METADATA) if wanted in present), None)
-            if match:
-                found.append(posixpath.normpath(posixpath.join(os.path.relpath(folder, root), match)))
+    found = list(_listings(root, name))
     if not found:
         missing = name or " or ".join(_METADATA)
         state = "is empty" if not os.listdir(root) else f"has no {missing}, nor has a folder below it"
@@ -135,6 +166,18 @@ def _find_metadata(root: str, name: str) -> list[str]:
             f"such as {_EXAMPLE}, or name another file with --config.data.metadata=NAME."
         )
     return sorted(found)
+
+
+def _listings(root: str, name: str) -> Iterator[str]:
+    """`_find_metadata`, in any order, none if there are none."""
+    if "/" in name:
+        yield from [name] if os.path.isfile(os.path.join(root, name)) else []
+        return
+    for folder, _, files in os.walk(root):
+        present = set(files)
+        match = next((wanted for wanted in ([name] if name else _METADATA) if wanted in present), None)
+        if match:
+            yield posixpath.normpath(posixpath.join(os.path.relpath(folder, root), match))
 
 
 def parse(path: str, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
