@@ -47,7 +47,7 @@ def get_config(arg: str = "") -> ConfigDict:
     objective, evaluator = TASKS[given["task"]]
     config.name = base.run_name(f"finetune-{given['task']}-{given['train']}", mode)
     config.begin_from = workdir
-    config.data.first_grade, config.data.first_share = "", 0.0
+    config.data.first_grade, config.data.first_share, config.data.first_every = "", 0.0, 0
     config.data.questions = (given["task"],) if evaluator == "finetune" else ()
     kept = {objective: config.objectives[objective].to_dict()} if objective in config.objectives else {}
     with config.unlocked():

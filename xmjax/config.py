@@ -29,6 +29,7 @@ class DataConfig:
       further: of the playroom, whether records have the further modalities of the model (`model.others`).
       first_grade: of the playroom, the grade that training begins with; "" is `grade` from the start.
       first_share: share of the run's steps that are of `first_grade`.
+      first_every: of all steps every how manieth is of `first_grade` too; 0 is none.
       metadata: file that lists the records of a folder; "" looks for metadata.jsonl and metadata.csv.
       file_column: column of the image's path.
       text_column: column of the captions; "" looks for text, caption and captions.
@@ -63,6 +64,7 @@ class DataConfig:
     further: bool = True
     first_grade: str = ""
     first_share: float = 0.0
+    first_every: int = 0
     metadata: str = ""
     file_column: str = "file_name"
     text_column: str = ""
@@ -454,6 +456,12 @@ class Config:
         """Steps for which a stream is of its first grade."""
         options = self.stream(name)
         return round(options.first_share * self.steps) if options.first_grade and options.source == "playroom" else 0
+
+    def is_first(self, name: str, step: int) -> bool:
+        """Whether a stream is of its first grade at a step."""
+        options = self.stream(name)
+        again = options.first_every and options.first_grade and options.source == "playroom"
+        return step < self.first_steps(name) or bool(again and step % options.first_every == 0)
 
 
 STREAMS = {"image_text": "data", "frame_audio": "frame_audio"}

@@ -94,6 +94,8 @@ def _streams(config: Config) -> None:
         one_of(f"{field}.grade", stream.grade, *GRADES)
         one_of(f"{field}.first_grade", stream.first_grade, "", *GRADES)
         check(0 <= stream.first_share <= 1, f"{field}.first_share", stream.first_share, "must be a share, from 0 to 1")
+        every = stream.first_every
+        check(every == 0 or every > 1, f"{field}.first_every", every, "must be 0, or at least 2")
         # Clips have sounds without being asked for them: a run of the playroom is evaluated on them as it is.
         sounds = not stream.sound or (
             stream.source in ("playroom", "clips", "none") and bool(config.model.audio.embedder)

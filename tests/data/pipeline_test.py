@@ -297,3 +297,14 @@ def test_a_curriculum_begins_with_another_grade(make_config):
         else:  # from then on it is the stream that it would have been without
             assert [r.truth for r in stream.records(positions)] == [r.truth for r in plain.records(positions)]
             assert max(toys) > 1
+
+
+def test_a_grade_may_come_again_every_few_steps(make_config):
+    options = {"data.first_grade": "single", "data.first_share": 0.25, "data.first_every": 3, "steps": 8}
+    config = make_config(options)
+    stream, size = streams_of(config)["image_text"], config.batch_size
+    single = [{len(r.truth.toys) for r in stream.records(range(i * size, (i + 1) * size))} == {1} for i in range(8)]
+    assert single == [True, True, False, True, False, False, True, False]
+    assert single == [config.is_first("image_text", step) for step in range(8)]
+    with pytest.raises(UserError, match="first_every"):
+        make_config({"data.first_every": 1})

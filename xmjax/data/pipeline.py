@@ -87,11 +87,10 @@ class Stream:
         self.features = features
         self.quarantine = Quarantine(source.name, int(self.options.max_unreadable * len(source)))
         self._seed = _seed(config.seed, name)
-        self._change = config.first_steps(name) * config.batch_size
 
     def source_at(self, position: int) -> Source:
         """The source of the record at a position; all of a batch have the same."""
-        return self.first if position < self._change else self.source
+        return self.first if self.config.is_first(self.name, position // self.config.batch_size) else self.source
 
     def indices(self, positions: Sequence[int]) -> list[int]:
         """Indices of the records at positions of the endless stream: a new permutation every epoch.
@@ -215,7 +214,7 @@ def open_streams(config: Config, features: Mapping[str, Sequence[Features]]) -> 
         options: DataConfig = getattr(config, field)
         if options.source != "none":
             source, first = open_source(config, options, "train"), None
-            if config.first_steps(name):
+            if config.is_first(name, 0):
                 easier = dataclasses.replace(options, grade=options.first_grade, similar="")  # of other pictures
                 first = open_source(config, easier, "train")
             streams[name] = Stream(config, name, source, features.get(name, ()), first)
