@@ -323,25 +323,28 @@ def test_a_batch_of_one_picture_has_no_mismatches(config, batch_at, model):
         assert float(loss) == pytest.approx(float(jax.nn.softplus(-9.0)) + (1 - accuracy) * 9.0, rel=1e-3)
 
 
-def test_mismatches_are_made_in_three_ways(config, batch_at, model, monkeypatch):
+@pytest.mark.parametrize("every", [1, 2])
+def test_mismatches_are_made_in_three_ways(config, batch_at, model, monkeypatch, every):
     """Another text, another picture, or both: all of them and none else, and never a pair that belongs together."""
     batch = jax.tree.map(jnp.asarray, batch_at(config)["image_text"])
     batch |= {"id": batch["id"].at[1].set(batch["id"][0])}
-    half = dataclasses.replace(config.objectives["match"], both=0.5)
+    half = dataclasses.replace(config.objectives["match"], both=0.5, every=every)
     objective = make(dataclasses.replace(config, objectives={"match": half}))["match"]
     taken, rows = match.taken, []
     monkeypatch.setattr(match, "taken", lambda tokens, which: (rows.append(np.asarray(which)), taken(tokens, which))[1])
-    count, kinds = len(batch["id"]), Counter()
+    count, kinds, read = len(batch["id"]) // every, Counter(), set()
     for seed in range(8):
         rows.clear()
         objective.loss(Passes(Sure(model), batch), jax.random.key(seed))
+        read |= {int(row) for which in rows for row in which}
         for k, (picture, text) in enumerate(zip(*rows, strict=True)):
-            own = k % count
+            own = k % count * every
             kinds["picture" * int(picture != own), "text" * int(text != own)] += 1
             assert k < count or (batch["id"][picture] != batch["id"][text]).all()
     assert kinds.keys() == {("", ""), ("", "text"), ("picture", ""), ("picture", "text")}
     assert kinds["", ""] == kinds["", "text"] == 8 * count
     assert 0.25 < kinds["picture", "text"] / (8 * count) < 0.75
+    assert read == set(range(len(batch["id"])))  # out of all of which mismatches are drawn
 
 
 def test_near_duplicates_are_drawn_only_where_nothing_else_is_left():

@@ -274,8 +274,9 @@ def _objective(name: str, options: Any, config: Config) -> None:
     for field in ("spans", "alternatives", "questions", "every", "canvases", "units", "written"):
         count = getattr(options, field, 1)
         check(count >= 1, f"objectives.{name}.{field}", count, "must be at least 1")
-    seen = getattr(options, "seen", 0)
-    check(seen >= 0, f"objectives.{name}.seen", seen, "must not be negative")
+    for field in ("seen", "features"):
+        weight = getattr(options, field, 0)
+        check(weight >= 0, f"objectives.{name}.{field}", weight, "must not be negative")
     temperature = getattr(options, "temperature", 1)
     check(temperature > 0, f"objectives.{name}.temperature", temperature, "must be positive")
     for field, low, high in (

@@ -26,6 +26,7 @@ class Options(base.Options):
       both: share of the mismatches with another picture whose text is another one too, wrong for that picture.
       duplicate: records of which the pictures or the texts have a cosine above this are taken for the same; without
         hard negatives the towers, which may be untrained, are not asked.
+      every: of which records it is learned, every how manieth of the batch, out of all of which negatives are drawn.
       modality: what the captions are matched with.
     """
 
@@ -33,6 +34,7 @@ class Options(base.Options):
     both: float = 0.0
     temperature: float = 0.1
     duplicate: float = 0.995
+    every: int = 1
     modality: str = "image"
 
 
@@ -60,15 +62,15 @@ class Match(base.Objective):
         other = model.regions.count or flops.kept(model, o.modality)
         text = flops.tokens(model, "text") * share + 1  # and the identifier
         return contrast.encoded_flops(self.config, contrast.Options(first=o.modality), share) | {
-            "match": 3 * flops.fuse(model, {o.modality: other, "text": text})
+            "match": 3 / o.every * flops.fuse(model, {o.modality: other, "text": text})
         }
 
     def loss(self, passes, rng):
         o, model, captions = self.options, passes.model, passes.captions
         other = passes.fused_with_text(o.modality)
-        rows = jnp.arange(len(passes.batch["id"]))
+        rows = jnp.arange(0, len(passes.batch["id"]), o.every)
         # Of each record any caption, for they come in the order of their languages.
-        said = jax.random.randint(jax.random.fold_in(rng, 3), rows.shape, 0, captions)
+        said = jax.random.randint(jax.random.fold_in(rng, 3), passes.batch["id"].shape, 0, captions)
         text = jax.tree.map(lambda x: one_of(x, said), passes.encoded("text"))
         same = one_of(contrast.positives(passes.batch, o.modality, "text").T, said).T
         picked, pictures, texts = (jax.random.fold_in(rng, i) for i in range(3))
@@ -82,13 +84,13 @@ class Match(base.Objective):
         wrong_text = drawn(texts, likeness, same, duplicates, by_likeness[0], o.temperature)
         # Pictures none of whose objects are known look all alike: they belong to nothing and are no mismatch.
         present = jnp.any(other.valid, -1)
-        wrong_picture = drawn(pictures, likeness.T, same.T | ~present, duplicates, by_likeness[1], o.temperature)
+        wrong_picture = drawn(pictures, likeness.T, same.T | ~present, duplicates, by_likeness[1], o.temperature)[rows]
         exchanged = jax.random.bernoulli(jax.random.fold_in(rng, 4), o.both, rows.shape)
         beside = jnp.where(exchanged, wrong_text[wrong_picture], rows)  # the text beside a wrong picture
-        pairs = jnp.concatenate([rows, rows, wrong_picture]), jnp.concatenate([rows, wrong_text, beside])
+        pairs = jnp.concatenate([rows, rows, wrong_picture]), jnp.concatenate([rows, wrong_text[rows], beside])
         parts = {o.modality: taken(other, pairs[0]), "text": taken(text, pairs[1])}
         logits = model.matches(parts, vectors[0][pairs[0]], vectors[1][pairs[1]])
-        matched = jnp.repeat(jnp.array([True, False, False]), len(same))
+        matched = jnp.repeat(jnp.array([True, False, False]), len(rows))
         nats = -jax.nn.log_sigmoid(jnp.where(matched, logits, -logits))
         # Where all of the batch belongs to a row there is no mismatch of it, whatever was drawn.
         there = (matched | ~same[pairs]) & present[pairs[0]]
