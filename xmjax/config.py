@@ -89,6 +89,11 @@ class DataConfig:
     max_unreadable: float = 0.01
     prefetch: int = 2
 
+    @property
+    def has_first(self) -> bool:
+        """Whether there is another grade to begin with."""
+        return bool(self.first_grade) and self.source == "playroom"
+
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
@@ -455,13 +460,13 @@ class Config:
     def first_steps(self, name: str) -> int:
         """Steps for which a stream is of its first grade."""
         options = self.stream(name)
-        return round(options.first_share * self.steps) if options.first_grade and options.source == "playroom" else 0
+        return round(options.first_share * self.steps) if options.has_first else 0
 
     def is_first(self, name: str, step: int) -> bool:
         """Whether a stream is of its first grade at a step."""
         options = self.stream(name)
-        again = options.first_every and options.first_grade and options.source == "playroom"
-        return step < self.first_steps(name) or bool(again and step % options.first_every == 0)
+        again = options.has_first and options.first_every and step % options.first_every == 0
+        return step < self.first_steps(name) or bool(again)
 
 
 STREAMS = {"image_text": "data", "frame_audio": "frame_audio"}

@@ -64,7 +64,7 @@ class Folder(ImageFiles):
         **options: Any,
     ):
         root = check_root(root)
-        lines, digest = _read(root, metadata)
+        lines, digest = _read(root, _find_metadata(root, metadata))
         columns = dict.fromkeys(column for _, _, values in lines for column in values)
         _check_column(root, columns, file_column, "file_column")
         text_column = text_column or next((name for name in _TEXT_COLUMNS if name in columns), _TEXT_COLUMNS[0])
@@ -112,9 +112,10 @@ def boxed(root: str, options: DataConfig) -> dict[str, tuple[Region, ...]]:
     Raises:
       UserError: the metadata cannot be read, or a line's boxes are of another form.
     """
-    if not any(_listings(root, options.metadata)):
+    paths = sorted(_listings(root, options.metadata))
+    if not paths:
         return {}
-    lines, _ = _read(root, options.metadata)
+    lines, _ = _read(root, paths)
     column, found = options.regions_column or "boxes", {}
     for place, file, values in _files(root, lines, options.file_column):
         if column not in values:
@@ -129,11 +130,11 @@ Line = tuple[str, int, dict[str, Any]]
 """Of a metadata file its path inside the root, the number of a line, and its columns."""
 
 
-def _read(root: str, metadata: str) -> tuple[list[Line], str]:
-    """All lines of a folder's metadata, and a digest of them."""
+def _read(root: str, paths: Iterable[str]) -> tuple[list[Line], str]:
+    """All lines of a folder's metadata files, and a digest of them."""
     digest = hashlib.blake2b(digest_size=16)
     lines: list[Line] = []
-    for path in _find_metadata(root, metadata):
+    for path in paths:
         try:
             data = Path(root, path).read_bytes()
         except OSError as error:

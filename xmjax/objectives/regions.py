@@ -18,13 +18,11 @@ from xmjax.models.crossmodal import concatenate
 from xmjax.models.regions import erased
 from xmjax.objectives import base
 from xmjax.objectives.contrast import positives
+from xmjax.objectives.match import NEVER
 from xmjax.training import flops
 
 TEMPERATURE = 0.1
 """Of the cosines by which the features of objects are told apart."""
-
-NEVER = -1e9
-"""Score of what is no candidate."""
 
 
 @dataclasses.dataclass(frozen=True)
