@@ -181,6 +181,31 @@ def test_a_text_that_has_no_room_ends_between_two_words(monkeypatch):
     assert vocab.decode(np.asarray(found[0])) == "가나다라마" * 2
 
 
+@pytest.mark.parametrize(("width", "text"), [(1, "AC"), (2, "BC")])
+def test_a_search_finds_the_likelier_of_two_captions(width, text, monkeypatch):
+    """A is likelier than B by itself, but whatever follows it is unlikely; both end after two words."""
+
+    def spelled(model, memory, valid, prompt, length, width):
+        known = memory[:, 0]
+        words = jnp.array([[65, vocab.EOS], [66, vocab.EOS], [67, vocab.EOS], [68, vocab.EOS], [vocab.EOS, vocab.PAD]])
+        after_a, after_b = (jnp.any(known == letter, -1) for letter in (65, 66))
+        over = jnp.any((known == 67) | (known == 68), -1)
+        choice = jnp.select([over, after_a | after_b], [4, 2], 0)
+        sure = jnp.select([over, after_a, after_b], [0.0, -2.0, -0.1], -0.4)
+        second = jnp.select([over, after_a, after_b], [-9.0, -2.1, -3.0], -0.9)
+        ids = words[jnp.stack([choice, jnp.minimum(choice + 1, 4)], 1)[:, :width]]
+        return Written(ids, jnp.stack([sure, second], 1)[:, :width])
+
+    model = reader(monkeypatch, spelled, 4, lambda modality, ids: ids)
+    monkeypatch.setattr(mask_predict, "repeated", lambda tokens, count: None)
+    monkeypatch.setattr(
+        mask_predict, "at_places", lambda model, modality, other, text, canvas: jnp.tile(text[:, None], (1, 4, 1))
+    )
+    prompt = jnp.array([[vocab.SEP, *[vocab.PAD] * 9]])
+    found = mask_predict.searched(model, None, None, prompt, units=4, max_unit_bytes=1, width=width)
+    assert vocab.decode(np.asarray(found[0])) == text
+
+
 def test_the_oracle_of_captions_that_are_filled_in_knows_their_room(make_config):
     def oracle(units):
         masking = {"mask_predict": options("mask_predict", units=units)}

@@ -35,7 +35,7 @@ _EVALUATORS = {
     "rerank": "The best of the towers, put in order again by the matching score.",
     "objects": "What a masked object is called, told by the text and what is left of the picture; "
     "and pictures found by the objects that a text makes expect.",
-    "mask_predict": "Captions filled in from nothing, word by word: what is certain first, or what comes first.",
+    "mask_predict": "Captions filled in from nothing, what is certain first, what comes first, or by a search.",
     "localize": "Where in the picture the sound comes from: the box around the largest part of the map.",
     "arithmetic": "The picture of one toy, less its name, plus another's, is nearest to the other's picture.",
     "zero_shot": "Which label a picture has, by the texts of the labels alone.",

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from jax import Array
+from jaxtyping import Int
 
 from xmjax import vocab
 from xmjax.data.arrays import canvas, prompt_of
@@ -19,15 +20,20 @@ from xmjax.evaluation.caption import others_picture
 from xmjax.evaluation.items import commonest, references
 from xmjax.evaluation.match import encoded_image
 from xmjax.models.generate import beam
+from xmjax.models.passes import repeated
 from xmjax.objectives.mask_predict import at_places, bytes_a_token, composed, in_tokens
+
+BEAMS = 4
+"""Captions that are kept while searching by beam."""
 
 
 @EVALUATORS.register("mask_predict")
 class MaskPredictEvaluator(Evaluator):
     """Captions that are equal to one of the record's own, written in rounds from an unknown text.
 
-    What is certain is kept first in "exact", what comes first in "from_the_left"; "shuffled_image" is "exact" with the
-    picture of another record. A model that was not trained to do so is not scored.
+    What is certain is kept first in "exact", what comes first in "from_the_left"; "by_beam" is the likeliest that a
+    search from the left finds, "shuffled_image" "exact" with the picture of another record. A model that was not
+    trained to do so is not scored.
     """
 
     def __init__(self, config, mesh, records):
@@ -50,6 +56,7 @@ class MaskPredictEvaluator(Evaluator):
         self.ways = {
             "exact": (exact, seen),
             "from_the_left": (from_the_left, seen),
+            "by_beam": (self.compiled(partial(searched, **size, width=BEAMS)), seen),
             "shuffled_image": (exact, tuple(array[donor] for array in seen)),
         }
 
@@ -79,7 +86,7 @@ class MaskPredictEvaluator(Evaluator):
         return Report(
             {
                 **scores,
-                **{f"mask_predict/{name}/oracle": known for name in ("exact", "from_the_left")},
+                **{f"mask_predict/{name}/oracle": known for name in self.ways if name != "shuffled_image"},
                 "mask_predict/exact/most_frequent": commonest(groups, self.references),
                 "mask_predict/n": len(self.records),
             },
@@ -118,10 +125,6 @@ def written(
     start = jnp.full((rows * units, 1), vocab.sentinel(0), jnp.int32)
     empty = jnp.where(jnp.arange(max_unit_bytes + 1) == 0, vocab.EOS, vocab.PAD)
 
-    def end_of(words: Array) -> Array:
-        ends = words[..., 1] == vocab.EOS
-        return jnp.where(jnp.any(ends, -1), jnp.argmax(ends, -1), units - 1)[:, None]
-
     def one(round: Array, carried: tuple[Array, Array]) -> tuple[Array, Array]:
         words, certain = carried
         inside = place <= end_of(words)
@@ -140,6 +143,60 @@ def written(
 
     nothing = jnp.full((rows, units, max_unit_bytes + 2), vocab.PAD, jnp.int32)
     words, _ = jax.lax.fori_loop(0, units, one, (nothing, jnp.full((rows, units), -jnp.inf)))
-    known, unprompted = jnp.zeros((rows, units), bool), jnp.full((rows, 1), vocab.PAD, jnp.int32)
-    kept = (place <= end_of(words)) & composed(prompt, words, known, length, each).inside
-    return composed(unprompted, jnp.where(kept[..., None], words, vocab.PAD), known, length, 1).ids
+    return spelled(prompt, words, each)
+
+
+def searched(
+    model: Any, image: Array, boxes: Array, prompt: Array, *, units: int, max_unit_bytes: int, width: int
+) -> Array:
+    """Captions of pictures [B, L] by a beam search over words from the left; other arguments as of `written`.
+
+    Each word is written with all behind it masked, so that the product of their probabilities is that of the caption.
+
+    Args:
+      width: captions that are kept while searching, and words that each of them is tried with, K.
+    """
+    rows, length = prompt.shape
+    each = bytes_a_token(model.config)
+    other, prompts = repeated(encoded_image(model, image, boxes), width), jnp.repeat(prompt, width, 0)
+    start = jnp.full((rows * width, 1), vocab.sentinel(0), jnp.int32)
+    first = jnp.where(jnp.arange(width) == 0, 0.0, -jnp.inf)
+    empty = jnp.where(jnp.arange(max_unit_bytes + 2) == 1, vocab.EOS, vocab.PAD).at[0].set(vocab.sentinel(0))
+
+    def one(k: Array, carried: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        words, score, ended = carried
+        behind = jnp.broadcast_to(jnp.arange(units) >= k, (rows * width, units))
+        text = composed(prompts, rearrange(words, "b k s w -> (b k) s w"), behind, length, each)
+        vectors = at_places(model, "image", other, model.encode("text", text.ids), text)
+        vector = jax.lax.dynamic_slice_in_dim(vectors, k, 1, 1)
+        found, sure = beam(model, vector, jnp.ones(vector.shape[:2], bool), start, max_unit_bytes, width=width)
+        found = jnp.concatenate([jnp.full((*found.shape[:2], 1), vocab.sentinel(0)), found], -1)
+        found = rearrange(found, "(b k) n l -> b (k n) l", b=rows)
+        # What has ended, or has no more room, has one way to go on, which costs nothing.
+        over = ended | ~rearrange(text.inside[:, k], "(b k) -> b k", b=rows)
+        gain = jnp.where(over[..., None], first, rearrange(sure, "(b k) n -> b k n", b=rows))
+        score, best = jax.lax.top_k(rearrange(score[..., None] + gain, "b k n -> b (k n)"), width)
+        origin = best // width
+        over = jnp.take_along_axis(over, origin, 1)
+        word = jnp.where(over[..., None], empty, jnp.take_along_axis(found, best[..., None], 1))
+        words = jnp.take_along_axis(words, origin[..., None, None], 1).at[:, :, k].set(word)
+        return words, score, over | (word[..., 1] == vocab.EOS)
+
+    words = jnp.full((rows, width, units, max_unit_bytes + 2), vocab.PAD, jnp.int32)
+    begun = (words, jnp.broadcast_to(first, (rows, width)), jnp.zeros((rows, width), bool))
+    words, _, _ = jax.lax.fori_loop(0, units, one, begun)
+    return spelled(prompt, words[:, 0], each)
+
+
+def end_of(words: Int[Array, "B S W"]) -> Int[Array, "B 1"]:
+    """Index of the first empty word, or of the last word where none is."""
+    ends = words[..., 1] == vocab.EOS
+    return jnp.where(jnp.any(ends, -1), jnp.argmax(ends, -1), words.shape[1] - 1)[:, None]
+
+
+def spelled(prompt: Int[Array, "B L"], words: Int[Array, "B S W"], bytes_a_token: int) -> Int[Array, "B L"]:
+    """Words as one text, up to the first empty one or as far as there is room behind a prompt; EOS, then PAD."""
+    known, unprompted = jnp.zeros(words.shape[:2], bool), jnp.full((len(words), 1), vocab.PAD, jnp.int32)
+    kept = jnp.arange(words.shape[1]) <= end_of(words)
+    kept &= composed(prompt, words, known, prompt.shape[1], bytes_a_token).inside
+    return composed(unprompted, jnp.where(kept[..., None], words, vocab.PAD), known, prompt.shape[1], 1).ids
