@@ -58,7 +58,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.evaluation.names, config.evaluation.best, config.evaluation.every = (evaluator,), "", 0
     optimizer = config.optimizer
     optimizer.name, optimizer.trained = "adamw", given["train"]
-    optimizer.learning_rate = 1e-3 if given["train"] == "all" else 3e-3
+    optimizer.learning_rate = 3e-3 if given["train"] == "lora" else 1e-3
     optimizer.rank = 16  # of LoRA; 8 were three points short (docs/log.md)
     if not base.parse(mode)[1]:
         config.steps, optimizer.warmup, config.save_every = 1500, 20, 0

@@ -11,15 +11,14 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     """The three ways from the same checkpoint, and the first of them from random parameters."""
-    frozen = {"optimizer.learning_rate": 3e-3}
     return ConfigDict(
         {
             "name": "finetune",
             "base": "configs/finetune.py:from=runs/semantic,task=scene",
             "arms": {
                 "all": {},
-                "fused": frozen | {"optimizer.trained": "fused"},
-                "lora": frozen | {"optimizer.trained": "lora"},
+                "fused": {"optimizer.trained": "fused"},
+                "lora": {"optimizer.trained": "lora", "optimizer.learning_rate": 3e-3},
                 "all, from nothing": {"begin_from": ""},
             },
             "seeds": (0, 1, 2),
