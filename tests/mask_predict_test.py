@@ -32,9 +32,11 @@ def test_a_caption_is_filled_in_where_no_decoder_was_trained(make_config):
     assert predict.caption(loaded, record.image, "ko", boxes=given).lines == [text]
     assert loaded.caption(record.image, "ko", method="mask_predict", boxes=boxes) == [text]
     assert len(text) <= config.model.text.max_bytes
+    several = loaded.caption(record.image, "ko", method="beam", n=2, width=2, boxes=boxes)
+    assert len(set(several)) == 2
     for arguments, message in (
         ({}, "writes captions by mask_predict with objects: give the boxes of 1 to 4"),
-        ({"n": 2, "boxes": boxes}, "n=2 does not go with method='mask_predict'"),
+        ({"n": 2, "boxes": boxes}, "n=2 does not go with method='mask_predict': beam"),
         ({"method": "greedy"}, "has not trained caption"),
     ):
         with pytest.raises(UserError, match=message):
@@ -203,7 +205,8 @@ def test_a_search_finds_the_likelier_of_two_captions(width, text, monkeypatch):
     )
     prompt = jnp.array([[vocab.SEP, *[vocab.PAD] * 9]])
     found = mask_predict.searched(model, None, None, prompt, units=4, max_unit_bytes=1, width=width)
-    assert vocab.decode(np.asarray(found[0])) == text
+    assert vocab.decode(np.asarray(found.ids[0, 0])) == text
+    assert found.log_probability[0, 0] == pytest.approx({1: -2.4, 2: -1.0}[width])
 
 
 def test_the_oracle_of_captions_that_are_filled_in_knows_their_room(make_config):

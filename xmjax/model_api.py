@@ -396,10 +396,11 @@ class Model:
           language: tag such as "en"; default English, or what the run has in its place.
           style: name of the wording, for runs that have several; default their plainest.
           method: "greedy" (the likeliest byte after byte), "sample", "beam", or "mask_predict" (an unknown text is
-            filled in, what is certain first); default greedy, or mask_predict of a run that has trained it alone.
+            filled in, what is certain first); default greedy, or mask_predict of a run that has trained it and not
+            caption, of which a beam search fills words in too.
           n: texts of each picture; more than one are drawn by "sample" or found by "beam".
-          boxes: of "mask_predict" by a model that reads objects: those of a single picture, (y0, x0, y1, x1) as
-            fractions of the side.
+          boxes: where words are filled in by a model that reads objects: those of a single picture, (y0, x0, y1, x1)
+            as fractions of the side.
           temperature: of "sample": 0 is greedy, below 1 is surer, above 1 more varied.
           top_p: of "sample": bytes are drawn from the likeliest that have this probability together.
           top_k: of "sample": bytes are drawn from this many likeliest; 0 draws from all.
@@ -415,14 +416,15 @@ class Model:
             the run has not trained caption, or mask_predict where this is the method, or boxes are missing.
         """
         objectives = self.config.objectives
+        fills = "mask_predict" in objectives and "caption" not in objectives
         if method is None:
-            method = "mask_predict" if "mask_predict" in objectives and "caption" not in objectives else "greedy"
+            method = "mask_predict" if fills else "greedy"
         if method not in METHODS:
             raise UserError(f"unknown method {method!r}: {suggest(method, METHODS)}")
-        filling = method == "mask_predict"
+        filling = method == "mask_predict" or (fills and method == "beam")
         options = self._trained("mask_predict" if filling else "caption")
         if n < 1 or (n > 1 and method in ("greedy", "mask_predict")):
-            remedy = "ask for 1" if n < 1 or filling else "sample or beam"
+            remedy = "ask for 1" if n < 1 else "beam" if filling else "sample or beam"
             raise UserError(f"n={n} does not go with method={method!r}: {remedy}")
         if not 0 <= seed < 2**32:
             raise UserError(f"seed={seed} is outside of 0 to {2**32 - 1}: give another")
@@ -439,9 +441,11 @@ class Model:
         if filling:
             size = {"units": options.units, "max_unit_bytes": options.max_unit_bytes}
             unknown = np.repeat(canvas(about, **size, length=length)[0][None], len(data), 0)
-            around = np.repeat(around[None], len(data), 0)
-            ids = self._call(mask_predict.written, data, around, unknown, **size)
-            return self._decoded(ids[:, None], several)
+            shown = (data, np.repeat(around[None], len(data), 0), unknown)
+            if method == "mask_predict":
+                return self._decoded(self._call(mask_predict.written, *shown, **size)[:, None], several)
+            ids, score = self._call(mask_predict.searched, *shown, **size, width=max(n, width))
+            return self._decoded(_found(ids, score, n), several)
         prompt = np.repeat(prompt_ids(about, options.max_prompt_bytes)[None], len(data), 0)
         if method == "sample":
             keys = np.asarray(jax.random.key_data(jax.random.split(jax.random.key(seed), len(data))))
@@ -451,7 +455,7 @@ class Model:
         elif method == "beam":
             width = max(n, width)
             ids, score = self._call(_beam, data, prompt, length=length, width=width, normalisation=normalisation)
-            ids = [row[s > -np.inf][:n] for row, s in zip(ids, score, strict=True)]
+            ids = _found(ids, score, n)
         else:
             ids = self._call(write, data, prompt, length=length, beams=1)[:, None]
         return self._decoded(ids, several)
@@ -894,6 +898,11 @@ def _sample(model: Any, image: Any, prompt: Any, keys: Any, *rows: Any, length: 
     settings = dict(zip(("temperature", "top_p", "top_k"), rows, strict=True))
     key = jax.random.wrap_key_data(keys)
     return sampled(model, *picture_memory(model, image), prompt.astype(np.int32), length, key, count=count, **settings)
+
+
+def _found(ids: np.ndarray, score: np.ndarray, n: int) -> list[np.ndarray]:
+    """The best texts of each picture, as many as a search has found and at most ``n``."""
+    return [row[s > -np.inf][:n] for row, s in zip(ids, score, strict=True)]
 
 
 def _beam(model: Any, image: Any, prompt: Any, **settings: Any) -> Written:

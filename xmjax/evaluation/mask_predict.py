@@ -19,7 +19,7 @@ from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.caption import others_picture
 from xmjax.evaluation.items import commonest, references
 from xmjax.evaluation.match import encoded_image
-from xmjax.models.generate import beam
+from xmjax.models.generate import Written, beam
 from xmjax.models.passes import repeated
 from xmjax.objectives.mask_predict import at_places, bytes_a_token, composed, in_tokens
 
@@ -56,7 +56,7 @@ class MaskPredictEvaluator(Evaluator):
         self.ways = {
             "exact": (exact, seen),
             "from_the_left": (from_the_left, seen),
-            "by_beam": (self.compiled(partial(searched, **size, width=BEAMS)), seen),
+            "by_beam": (self.compiled(lambda *shown: searched(*shown, **size, width=BEAMS).ids[:, 0]), seen),
             "shuffled_image": (exact, tuple(array[donor] for array in seen)),
         }
 
@@ -148,8 +148,8 @@ def written(
 
 def searched(
     model: Any, image: Array, boxes: Array, prompt: Array, *, units: int, max_unit_bytes: int, width: int
-) -> Array:
-    """Captions of pictures [B, L] by a beam search over words from the left; other arguments as of `written`.
+) -> Written:
+    """Captions of pictures by a beam search over words from the left, best first; other arguments as of `written`.
 
     Each word is written with all behind it masked, so that the product of their probabilities is that of the caption.
 
@@ -184,8 +184,9 @@ def searched(
 
     words = jnp.full((rows, width, units, max_unit_bytes + 2), vocab.PAD, jnp.int32)
     begun = (words, jnp.broadcast_to(first, (rows, width)), jnp.zeros((rows, width), bool))
-    words, _, _ = jax.lax.fori_loop(0, units, one, begun)
-    return spelled(prompt, words[:, 0], each)
+    words, score, _ = jax.lax.fori_loop(0, units, one, begun)
+    texts = spelled(prompts, rearrange(words, "b k s w -> (b k) s w"), each)
+    return Written(rearrange(texts, "(b k) l -> b k l", k=width), score)
 
 
 def end_of(words: Int[Array, "B S W"]) -> Int[Array, "B 1"]:
