@@ -37,7 +37,8 @@ def test_a_caption_is_filled_in_where_no_decoder_was_trained(make_config):
     for arguments, message in (
         ({}, "writes captions by mask_predict with objects: give the boxes of 1 to 4"),
         ({"n": 2, "boxes": boxes}, "n=2 does not go with method='mask_predict': beam"),
-        ({"method": "greedy"}, "has not trained caption"),
+        ({"method": "greedy"}, "has not trained caption but fills words in: mask_predict or beam"),
+        ({"method": "beam", "normalisation": 1.0, "boxes": boxes}, "normalisation=1.0"),
     ):
         with pytest.raises(UserError, match=message):
             loaded.caption(record.image, **arguments)
@@ -181,6 +182,22 @@ def test_a_text_that_has_no_room_ends_between_two_words(monkeypatch):
     prompt = jnp.array([[*b"ko", vocab.SEP, *[vocab.PAD] * 37]])
     found = mask_predict.written(reader(monkeypatch, spelled, 6), None, None, prompt, units=6, max_unit_bytes=15)
     assert vocab.decode(np.asarray(found[0])) == "가나다라마" * 2
+
+
+def test_a_search_pays_for_the_word_that_has_no_room(monkeypatch):
+    """Two words of fifteen bytes fit behind the prompt; both the likelier and the other third word end the text."""
+
+    def spelled(model, memory, valid, prompt, length, width):
+        words = [[*text.encode(), vocab.EOS] for text in ("가나다라마", "바사아자차")]
+        return Written(jnp.tile(jnp.array(words), (2, 1, 1)), jnp.tile(jnp.array([-0.5, -1.0]), (2, 1)))
+
+    monkeypatch.setattr(mask_predict, "repeated", lambda tokens, count: None)
+    prompt = jnp.array([[*b"ko", vocab.SEP, *[vocab.PAD] * 37]])
+    model = reader(monkeypatch, spelled, 6)
+    found = mask_predict.searched(model, None, None, prompt, units=6, max_unit_bytes=15, width=2)
+    texts = [vocab.decode(np.asarray(ids)) for ids in found.ids[0]]
+    assert texts[0] == "가나다라마" * 2 and len(set(texts)) == 2
+    assert found.log_probability[0].tolist() == pytest.approx([-1.5, -2.0])
 
 
 @pytest.mark.parametrize(("width", "text"), [(1, "AC"), (2, "BC")])

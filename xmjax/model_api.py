@@ -422,10 +422,16 @@ class Model:
         if method not in METHODS:
             raise UserError(f"unknown method {method!r}: {suggest(method, METHODS)}")
         filling = method == "mask_predict" or (fills and method == "beam")
+        if fills and not filling:
+            raise UserError(
+                f"method={method!r}: this run has not trained caption but fills words in: mask_predict or beam"
+            )
         options = self._trained("mask_predict" if filling else "caption")
         if n < 1 or (n > 1 and method in ("greedy", "mask_predict")):
-            remedy = "ask for 1" if n < 1 else "beam" if filling else "sample or beam"
+            remedy = "ask for 1" if n < 1 else "beam" if fills else "sample or beam"
             raise UserError(f"n={n} does not go with method={method!r}: {remedy}")
+        if filling and normalisation:
+            raise UserError(f"normalisation={normalisation} is of captions that are not filled in: leave it at 0")
         if not 0 <= seed < 2**32:
             raise UserError(f"seed={seed} is outside of 0 to {2**32 - 1}: give another")
         if temperature < 0 or not 0 < top_p <= 1 or top_k < 0 or width < 1:

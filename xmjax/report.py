@@ -220,6 +220,11 @@ def _card(name: str, example: Mapping[str, Any]) -> dict[str, Any]:
         "prompt": example.get("prompt") or "",
         "caption": example.get("caption"),
         "exact": example.get("exact"),
+        "filled_in": [
+            (key.removeprefix("unmasked").strip().replace("_", " ") or "what is certain first", str(text))
+            for key, text in example.items()
+            if key.startswith("unmasked")
+        ],
         "captions": list(example.get("captions") or []),
         "references": list(example.get("references") or []),
         "nearest": [(str(text), f"{score:.2f}") for text, score in example.get("nearest") or []][:3],

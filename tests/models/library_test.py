@@ -171,6 +171,18 @@ def test_standard_texts_are_found_as_the_library_finds_them(library, records):
     assert some > 20
 
 
+def test_padding_between_words_parts_no_standard_text(library, records):
+    texts = [caption.text for record in records[:8] for caption in record.captions]
+    plain = [text_ids(text, LENGTH) for text in texts]
+    apart = np.full((len(texts), 2 * LENGTH), vocab.PAD, np.int32)  # three bytes before each space
+    place = np.arange(LENGTH) + np.array([3 * np.cumsum(ids == ord(" ")) for ids in plain])
+    np.put_along_axis(apart, place, np.array(plain, np.int32), 1)
+    find = jax.jit(lambda ids: mentioned(tables(library), ids))
+    found = np.asarray(find(jnp.array(plain, jnp.int32)))
+    assert (found >= 0).any()
+    np.testing.assert_array_equal(np.take_along_axis(np.asarray(find(jnp.asarray(apart))), place, 1), found)
+
+
 def test_nothing_is_found_of_a_masked_word_nor_beside_a_masked_byte():
     made = tables(libraries.Library(
         ("a", "red cup", "cup"), np.zeros((3, 4, 4, 3), np.uint8), np.arange(3, dtype=np.int32), ("1", "2", "3")

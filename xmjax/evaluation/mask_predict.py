@@ -151,10 +151,14 @@ def searched(
 ) -> Written:
     """Captions of pictures by a beam search over words from the left, best first; other arguments as of `written`.
 
-    Each word is written with all behind it masked, so that the product of their probabilities is that of the caption.
+    Each word is written with all behind it masked, so that the product of their probabilities is that of the caption. A
+    word that has no room is not written, and ends the text at its price.
 
     Args:
       width: captions that are kept while searching, and words that each of them is tried with, K.
+
+    Returns:
+      Texts [B, K, L], EOS and PAD behind them, and log-probabilities [B, K], -inf of what could not be found.
     """
     rows, length = prompt.shape
     each = bytes_a_token(model.config)
@@ -171,7 +175,11 @@ def searched(
         vector = jax.lax.dynamic_slice_in_dim(vectors, k, 1, 1)
         found, sure = beam(model, vector, jnp.ones(vector.shape[:2], bool), start, max_unit_bytes, width=width)
         found = jnp.concatenate([jnp.full((*found.shape[:2], 1), vocab.sentinel(0)), found], -1)
-        found = rearrange(found, "(b k) n l -> b (k n) l", b=rows)
+        taken = in_tokens(jnp.sum((found != vocab.PAD) & (found != vocab.EOS), -1) - 1, each) // each
+        fits = text.token[:, k, None] + taken <= length // each
+        # Of words without room, which all end the text, the first alone is tried.
+        sure = jnp.where(~fits & (jnp.cumsum(~fits, -1) > 1), -jnp.inf, sure)
+        found = rearrange(jnp.where(fits[..., None], found, empty), "(b k) n l -> b (k n) l", b=rows)
         # What has ended, or has no more room, has one way to go on, which costs nothing.
         over = ended | ~rearrange(text.inside[:, k], "(b k) -> b k", b=rows)
         gain = jnp.where(over[..., None], first, rearrange(sure, "(b k) n -> b k n", b=rows))

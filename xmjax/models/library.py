@@ -219,8 +219,14 @@ def mentioned(library: Tables, text: Int[Array, "B L"]) -> Int[Array, "B L"]:
     """Index of the standard text that each byte of texts belongs to, the longest where they overlap; -1 of none.
 
     Standard texts are found as whole words, by the hashes of their bytes. Next to a masked byte no word is whole: it
-    might go on there.
+    might go on there. Padding between words, as `mask_predict` has it, parts nothing.
     """
+    order = jnp.argsort(text == vocab.PAD, 1, stable=True)
+    found = jnp.take_along_axis(_mentioned(library, jnp.take_along_axis(text, order, 1)), jnp.argsort(order, 1), 1)
+    return jnp.where(text == vocab.PAD, -1, found)
+
+
+def _mentioned(library: Tables, text: Int[Array, "B L"]) -> Int[Array, "B L"]:
     length = text.shape[1]
     sizes = np.unique(library.lengths[library.lengths <= length])
     if not len(sizes):
