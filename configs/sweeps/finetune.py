@@ -1,7 +1,7 @@
 """Fine-tuning: a finished run learns what scenes are called, as a whole, in its fused part, by LoRA, or from nothing.
 
     python launch/pretrain.py --config=configs/semantic.py
-    python launch/sweep.py --config=configs/sweeps/finetune.py --jobs=2     two CPU cores, within an hour (12 runs)
+    python launch/sweep.py --config=configs/sweeps/finetune.py --jobs=2     two CPU cores, half an hour (12 runs)
 
 The table is docs/results/finetune.md.
 """

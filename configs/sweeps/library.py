@@ -1,6 +1,6 @@
 """What a library of standard texts and crops adds: texts told to objects, pictures told to texts, both or none.
 
-    python launch/sweep.py --config=configs/sweeps/library.py --jobs=2     two CPU cores, an hour by estimate (12 runs)
+    python launch/sweep.py --config=configs/sweeps/library.py --jobs=2     two CPU cores, twenty minutes (12 runs)
 
 The library comes from a finished run of the same data, which holds the same records out:
 
@@ -8,7 +8,7 @@ The library comes from a finished run of the same data, which holds the same rec
     python launch/pretrain.py --config=configs/objects.py --config.begin_from=runs/fine
     python launch/prepare.py library --workdir=runs/objects --output=runs/library.safetensors
 
-The table is docs/results/library.md, of one seed so far.
+The table is docs/results/library.md.
 """
 
 from ml_collections import ConfigDict
