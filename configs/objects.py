@@ -28,7 +28,7 @@ def get_config(arg: str = "") -> ConfigDict:
         config.data.first_grade, config.data.first_share = "", 0.0
         if size == "tiny":
             see_objects(config)
-        # As their tables were measured, before the semantic run fused otherwise and showed single toys again.
+        # As its sweeps were measured, before the semantic run fused otherwise and showed single toys again.
         config.model.fusion, config.model.fusion_layers = "merged", 1
         config.data.first_every, config.objectives.match.every = 0, 1
     return config

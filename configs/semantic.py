@@ -1,6 +1,6 @@
 """Texts and objects as one input, learned by masking either and by telling whether they match (EP 3 889 830).
 
-    python launch/pretrain.py --config=configs/semantic.py          two CPU cores, a quarter to half an hour
+    python launch/pretrain.py --config=configs/semantic.py          one CPU core, thirty-three to thirty-seven minutes
     python launch/pretrain.py --config=configs/semantic.py:smoke    two CPU cores, under a minute, learns nothing
 
 With a library (docs/data.md) objects are told standard texts, and texts what they look like; a finished run makes it:
@@ -37,7 +37,7 @@ def get_config(arg: str = "") -> ConfigDict:
         config.model.image.unimodal_layers = 1
         config.model.heads, config.steps = 4, 4000
         config.data.first_share = 0.06  # they are learned in 200 steps, and come again
-        config.objectives.match.every = 2  # it learns as much, for a tenth of the time less
+        config.objectives.match.every = 2  # it learns as much, for a twentieth of the time less (docs/log.md)
     return config
 
 

@@ -444,14 +444,10 @@ class Model:
         length = self.config.model.text.max_bytes
         does = f"writes captions by {method}"
         around = self._objects_in(boxes, image, does, filling and bool(self.config.model.regions.count))
+        width = max(n, width)
         if filling:
-            size = {"units": options.units, "max_unit_bytes": options.max_unit_bytes}
-            unknown = np.repeat(canvas(about, **size, length=length)[0][None], len(data), 0)
-            shown = (data, np.repeat(around[None], len(data), 0), unknown)
-            if method == "mask_predict":
-                return self._decoded(self._call(mask_predict.written, *shown, **size)[:, None], several)
-            ids, score = self._call(mask_predict.searched, *shown, **size, width=max(n, width))
-            return self._decoded(_found(ids, score, n), several)
+            filled = self._filled_in(data, around, about, options, width if method == "beam" else 0)
+            return self._decoded(_found(*filled, n), several)
         prompt = np.repeat(prompt_ids(about, options.max_prompt_bytes)[None], len(data), 0)
         if method == "sample":
             keys = np.asarray(jax.random.key_data(jax.random.split(jax.random.key(seed), len(data))))
@@ -459,12 +455,30 @@ class Model:
             rows = [np.full(len(data), value, dtype) for value, dtype in settings]
             ids, _ = self._call(_sample, data, prompt, keys, *rows, length=length, count=n)
         elif method == "beam":
-            width = max(n, width)
             ids, score = self._call(_beam, data, prompt, length=length, width=width, normalisation=normalisation)
             ids = _found(ids, score, n)
         else:
             ids = self._call(write, data, prompt, length=length, beams=1)[:, None]
         return self._decoded(ids, several)
+
+    def _filled_in(
+        self, data: np.ndarray, around: np.ndarray, about: Caption, options: Any, width: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ids [B, K, L] and scores [B, K] of texts that are filled in: what is certain first, or of a search for K.
+
+        Args:
+          data: the pictures.
+          around: boxes of the objects of each.
+          about: language and style.
+          options: of `mask_predict`.
+          width: K; 0 does not search, and K is 1.
+        """
+        size = {"units": options.units, "max_unit_bytes": options.max_unit_bytes}
+        prompt, _ = canvas(about, **size, length=self.config.model.text.max_bytes)
+        shown = (data, *(np.repeat(each[None], len(data), 0) for each in (around, prompt)))
+        if width:
+            return self._call(mask_predict.searched, *shown, **size, width=width)
+        return self._call(mask_predict.written, *shown, **size)[:, None], np.zeros((len(data), 1))
 
     def _decoded(self, ids: Iterable[Iterable[np.ndarray]], several: Any) -> Any:
         texts = [[vocab.whole(vocab.decode(one)) for one in row] for row in ids]
