@@ -16,7 +16,8 @@ from xmjax.errors import UserError
 from xmjax.evaluation.caption import CaptionEvaluator
 from xmjax.evaluation.fill import FillEvaluator
 from xmjax.evaluation.retrieval import RetrievalEvaluator
-from xmjax.model_api import ROWS, Model
+from xmjax.loaded import ROWS
+from xmjax.model_api import Model
 from xmjax.objectives import options
 from xmjax.training.step import make_model
 

@@ -4,26 +4,20 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Float, UInt16
 
 from xmjax import config as config_module
-from xmjax import inference, search, sharding, vocab
-from xmjax.config import Config, MeshConfig
-from xmjax.data import playroom
+from xmjax import inference, search, vocab
 from xmjax.data.arrays import asked, canvas, gloss_ids, prompt_ids, text_ids
-from xmjax.data.regions import boxes_array
-from xmjax.data.source import Caption, Question, Region, Word
+from xmjax.data.source import Caption, Question, Word
 from xmjax.errors import UserError
 from xmjax.evaluation import mask_predict
 from xmjax.evaluation.answer import write_answer
-from xmjax.evaluation.base import batched
 from xmjax.evaluation.caption import picture_memory, write
 from xmjax.evaluation.fill import association_of, candidate_sequences, read_masked, score_candidates
 from xmjax.evaluation.localize import heat, spread
@@ -34,21 +28,16 @@ from xmjax.evaluation.prompts import label_vectors, prompts, scales, tag_probabi
 from xmjax.evaluation.retrieval import vectors
 from xmjax.evaluation.tags import playroom_tags
 from xmjax.inputs import Picture, Sound, each_masked, marked, masked, picture, sound
-from xmjax.lexicon import DOCUMENTS, Dictionary, Sense, Symbolic, carry, entities, masked_gloss, open_dictionary
+from xmjax.lexicon import Dictionary, Sense, carry, entities, masked_gloss
+from xmjax.loaded import Loaded, checked_boxes, checked_templates, listed, one_device, paired
 from xmjax.models.embedders import lean
 from xmjax.models.generate import Written, beam, sampled
 from xmjax.registry import suggest
-from xmjax.training.step import make_model
-
-ROWS = 16
-"""Rows of a batch. One input alone is a batch of one; these two sizes are all that is ever compiled."""
 
 WIDTH = 8
 """Beams that search for a masked word, and what numbers of candidates and beams are rounded up to."""
 
 T = TypeVar("T")
-
-Rows = dict[str, np.ndarray]
 
 METHODS = ("greedy", "sample", "beam", "mask_predict")
 
@@ -94,12 +83,12 @@ def load(workdir: str | os.PathLike[str], step: int | str | None = None) -> "Mod
     """The model of a checkpoint on the first device; see `xmjax.load`."""
     path = Path(workdir).expanduser()
     config = inference.read_config(path)
-    mesh = _one_device()
+    mesh = one_device()
     state, step = inference.restore(path, config, mesh, step)
     return Model(config, state.used, mesh, step)
 
 
-class Model:
+class Model(Loaded):
     """A model with its parameters.
 
     Pictures are given as a path, the bytes of an image file, a picture of Pillow or raw RGB bytes uint8 [Y, X, 3];
@@ -112,22 +101,7 @@ class Model:
       step: of the checkpoint.
     """
 
-    def __init__(self, config: Config, params: Any, mesh: Mesh | None = None, step: int = 0):
-        """Args:
-        config: of the run.
-        params: of the model, on ``mesh``.
-        mesh: the devices; default the first one alone.
-        step: of the checkpoint.
-        """
-        self.config = config
-        self.step = step
-        self._params = params
-        self._mesh = mesh or _one_device()
-        self._compiled: dict[Any, Callable[..., Any]] = {}
-        self._blanks: Rows = {}
-        self._dictionaries: dict[tuple[str, ...], Dictionary] = {}
-        self._scorers: dict[int, tuple[Dictionary, Symbolic]] = {}
-        self._indexes: dict[tuple[Path, int | None], search.Index] = {}
+    _index: tuple[tuple[Path, int | None], search.Index] | None = None
 
     def embed(
         self,
@@ -163,7 +137,7 @@ class Model:
         if not any(modality in pair for pair in pairs):
             pairs = " and ".join(f"{first} with {second}" for first, second in pairs)
             raise UserError(f"this run has contrasted {pairs}, so {modality} has no vector")
-        items = _several(value) or [value]
+        items = listed(value) or [value]
         if modality == "image":
             data = [picture(item, self.config) for item in items]
         elif modality != "text":
@@ -199,7 +173,7 @@ class Model:
         cosines = self.embed(image=image) @ labelled.T
         nats = -cosines * self._scale()
         found = [_ranked(names, row) for row in nats]
-        return found if _several(image) else found[0]
+        return found if listed(image) else found[0]
 
     def tags(
         self,
@@ -228,28 +202,20 @@ class Model:
         if tags is not None:
             labels = {n: self._prompts(n, templates, alone=False) for n in self._candidates(tags, "labels")}
         elif self.config.data.source == "playroom":
-            labels = playroom_tags(self.config, _checked(templates))
+            labels = playroom_tags(self.config, checked_templates(templates))
         else:
             raise UserError("this run's data have no tags of their own: give the labels to choose from")
         names = list(labels)
         shares = tag_probabilities(self.embed, labels, self.embed(image=image), self._scale())
         order = np.argsort(-shares, axis=1, kind="stable")[:, :top]
         found = [[(names[k], float(row[k])) for k in best] for row, best in zip(shares, order, strict=True)]
-        return found if _several(image) else found[0]
+        return found if listed(image) else found[0]
 
     def _scale(self) -> float:
         return float(self._call(scales, np.zeros((1, 1)))[0])
 
     def _prompts(self, label: str, templates: Sequence[str] | None, alone: bool = True) -> list[str]:
-        return prompts(self.config, [label], alone, _checked(templates))
-
-    def contrasted(self) -> list[tuple[str, str]]:
-        """Pairs of modalities that the run has contrasted; those in a pair have vectors."""
-        tasks = [self.config.objectives.get(name) for name in ("contrast", "sound")]
-        pairs = [(task.first, task.second) for task in tasks if task is not None]
-        if bound := self.config.objectives.get("bind"):
-            pairs += [(bound.to, modality) for modality in bound.modalities]
-        return pairs
+        return prompts(self.config, [label], alone, checked_templates(templates))
 
     def match(
         self,
@@ -272,38 +238,13 @@ class Model:
           UserError: a picture cannot be read, the run has not trained match, or boxes are missing or too many.
         """
         self._trained("match")
-        texts, pictures, single = _paired(text, image)
+        texts, pictures, single = paired(text, image)
         around = self._objects_in(boxes, image, "matches texts", bool(self.config.model.regions.count))
         shown = np.stack([picture(p, self.config) for p in pictures])
         ids = np.stack([text_ids(t, self.config.model.text.max_bytes) for t in texts])
         logits = self._call(_matched, shown, np.repeat(around[None], len(ids), 0), ids)
         found = [float(1 / (1 + np.exp(-logit))) for logit in logits]
         return found[0] if single else found
-
-    def _objects_in(
-        self, boxes: Sequence[Sequence[float]] | None, image: Any, does: str, objects: bool
-    ) -> Float[np.ndarray, "K 4"]:
-        """Boxes of a picture's objects as the model reads them, checked against what it reads.
-
-        Args:
-          boxes: what was given.
-          image: the picture they are of, or None.
-          does: what the run does with it, for messages.
-          objects: whether it reads objects for that.
-        """
-        regions = self.config.model.regions
-        most, given = regions.given if objects else 0, [Region(_box(b), "") for b in (() if boxes is None else boxes)]
-        shown = any(one is not None for one in _several(image) or [image])
-        if given and not most:
-            what = "objects that it finds itself" if objects and regions.discovered else "whole pictures"
-            raise UserError(f"this run {does} with {what}: leave the boxes out")
-        if given and not shown:
-            raise UserError("boxes are given without a picture: give the picture that they are of")
-        if most and shown and _several(image):
-            raise UserError(f"this run {does} with objects, whose boxes are of one picture: give one after the other")
-        if most and shown and not 1 <= len(given) <= most:
-            raise UserError(f"this run {does} with objects: give the boxes of 1 to {most} of the picture's")
-        return boxes_array(given, max(1, most))
 
     def localize(self, image: Picture, audio: Sound) -> Float[np.ndarray, "S S"]:
         """Where in a picture a sound comes from: cosines of the sound with the picture's parts, for every pixel.
@@ -354,7 +295,7 @@ class Model:
             or the run has not trained fill, or not with a modality that is given.
         """
         span = self._trained("fill").max_span_bytes
-        texts, pictures, single = _paired(text, image)
+        texts, pictures, single = paired(text, image)
         length = self.config.model.text.max_bytes
         inputs = np.stack([masked(t, word, length, occurrence) for t in texts])
         data, absent = self._fused(pictures, others)
@@ -415,30 +356,14 @@ class Model:
           UserError: language, style or method is unknown, n does not go with the method, a picture cannot be read, or
             the run has not trained caption, or mask_predict where this is the method, or boxes are missing.
         """
-        objectives = self.config.objectives
-        fills = "mask_predict" in objectives and "caption" not in objectives
-        if method is None:
-            method = "mask_predict" if fills else "greedy"
-        if method not in METHODS:
-            raise UserError(f"unknown method {method!r}: {suggest(method, METHODS)}")
-        filling = method == "mask_predict" or (fills and method == "beam")
-        if fills and not filling:
-            raise UserError(
-                f"method={method!r}: this run has not trained caption but fills words in: mask_predict or beam"
-            )
-        options = self._trained("mask_predict" if filling else "caption")
-        if n < 1 or (n > 1 and method in ("greedy", "mask_predict")):
-            remedy = "ask for 1" if n < 1 else "beam" if fills else "sample or beam"
-            raise UserError(f"n={n} does not go with method={method!r}: {remedy}")
-        if filling and normalisation:
-            raise UserError(f"normalisation={normalisation} is of captions that are not filled in: leave it at 0")
+        method, filling, options = self._writing(method, n, normalisation)
         if not 0 <= seed < 2**32:
             raise UserError(f"seed={seed} is outside of 0 to {2**32 - 1}: give another")
         if temperature < 0 or not 0 < top_p <= 1 or top_k < 0 or width < 1:
             raise UserError(
                 "temperature and top_k must not be negative, top_p be above 0 and at most 1, width at least 1"
             )
-        several = _several(image)
+        several = listed(image)
         data = np.stack([picture(p, self.config) for p in several or [image]])
         about = Caption("", *self._wording(language, style))
         length = self.config.model.text.max_bytes
@@ -460,6 +385,27 @@ class Model:
         else:
             ids = self._call(write, data, prompt, length=length, beams=1)[:, None]
         return self._decoded(ids, several)
+
+    def _writing(self, method: str | None, n: int, normalisation: float) -> tuple[str, bool, Any]:
+        """How captions are written: the method, whether it fills words in, and the options of what has trained it."""
+        objectives = self.config.objectives
+        fills = "mask_predict" in objectives and "caption" not in objectives
+        if method is None:
+            method = "mask_predict" if fills else "greedy"
+        if method not in METHODS:
+            raise UserError(f"unknown method {method!r}: {suggest(method, METHODS)}")
+        filling = method == "mask_predict" or (fills and method == "beam")
+        if fills and not filling:
+            raise UserError(
+                f"method={method!r}: this run has not trained caption but fills words in: mask_predict or beam"
+            )
+        options = self._trained("mask_predict" if filling else "caption")
+        if n < 1 or (n > 1 and method in ("greedy", "mask_predict")):
+            remedy = "ask for 1" if n < 1 else "beam" if fills else "sample or beam"
+            raise UserError(f"n={n} does not go with method={method!r}: {remedy}")
+        if filling and normalisation:
+            raise UserError(f"normalisation={normalisation} is of captions that are not filled in: leave it at 0")
+        return method, filling, options
 
     def _filled_in(
         self, data: np.ndarray, around: np.ndarray, about: Caption, options: Any, width: int
@@ -504,7 +450,7 @@ class Model:
         """
         options = self._trained("answer")
         longest, length = options.max_answer_bytes, self.config.model.text.max_bytes
-        questions, pictures, single = _paired(question, image)
+        questions, pictures, single = paired(question, image)
         if not all(q.strip() for q in questions):
             raise UserError("the question is empty: ask something, such as 'what color is the ball?'")
         for one in questions:
@@ -559,11 +505,11 @@ class Model:
         book = own if dictionary is None else self._dictionary(dictionary, tabs)
         languages = (language,) if language else self._languages()
 
-        def listed(book: Dictionary) -> tuple[Sense, ...]:
+        def among(book: Dictionary) -> tuple[Sense, ...]:
             asked = ((form, tag) for tag in languages for form in (surface, word.strip()))
             return next((found for form, tag in asked if (found := book.lookup(form, tag))), ())
 
-        senses = listed(book)
+        senses = among(book)
         if not senses:
             raise UserError(
                 f"the dictionary has no sense of {word!r} in {' or '.join(languages)}: name the language, give a "
@@ -571,22 +517,12 @@ class Model:
             )
         if book is own:
             return self._senses(ids, senses, image)
-        if known := listed(own):
+        if known := among(own):
             found = self._senses(ids, known, image)
             carried = carry(found, senses) or carry(found, senses, self._symbolic(book))
             if carried:
                 return carried
         return self._senses(ids, senses, image, by_byte=True)
-
-    def _languages(self) -> tuple[str, ...]:
-        """Languages that a word may be of, those of the run first."""
-        return tuple(dict.fromkeys((*self.config.data.languages, *playroom.LANGUAGES)))
-
-    def _symbolic(self, book: Dictionary) -> Symbolic:
-        """The measure of how alike definitions of a dictionary are; read off all of it, once."""
-        if id(book) not in self._scorers:
-            self._scorers = {id(book): (book, Symbolic(book.glosses(DOCUMENTS)))}
-        return self._scorers[id(book)][1]
 
     def _senses(
         self, ids: UInt16[np.ndarray, " L"], senses: Sequence[Sense], image: Picture | None, by_byte: bool = False
@@ -626,7 +562,7 @@ class Model:
             self._has_places()
         named, ids = each_masked(text, self.config.model.text.max_bytes, self._in_dictionary(text))
         shown = np.repeat(picture(image, self.config)[None], len(ids), 0)
-        given = () if boxes is None else (np.repeat(_given(boxes)[None], len(ids), 0),)
+        given = () if boxes is None else (np.repeat(checked_boxes(boxes)[None], len(ids), 0),)
         rows = zip(named, *self._call(pointed, shown, ids, *given), strict=True)
         return [Associated(word, place, float(power), w, b, int(most)) for (word, place), w, power, b, most in rows]
 
@@ -662,7 +598,7 @@ class Model:
         if boxes is None:
             found = self._call(found_objects, shown, keep=keep)
         else:
-            found = self._call(found_objects, shown, _given(boxes)[None], keep=keep)
+            found = self._call(found_objects, shown, checked_boxes(boxes)[None], keep=keep)
         return Found(*(x[0] for x in found))
 
     def make_index(self, folder: str | os.PathLike[str]) -> search.Index:
@@ -673,9 +609,9 @@ class Model:
         """An index that was saved, read once for as long as its file stays as it is; see `search.load_index`."""
         place = Path(path)
         key = place, place.stat().st_mtime_ns if place.is_file() else None
-        if key not in self._indexes:
-            self._indexes = {key: search.load_index(path, self)}
-        return self._indexes[key]
+        if self._index is None or self._index[0] != key:
+            self._index = key, search.load_index(path, self)
+        return self._index[1]
 
     def retrieve(
         self,
@@ -747,146 +683,6 @@ class Model:
         for path, leaf in jax.tree_util.tree_leaves_with_path(makers):
             digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
         return digest.hexdigest()
-
-    def _dictionary(self, given: str | Dictionary, tabs: Sequence[str]) -> Dictionary:
-        if isinstance(given, Dictionary):
-            return given
-        key = given, *tabs
-        if key not in self._dictionaries:
-            self._dictionaries[key] = open_dictionary(given, tabs)
-        return self._dictionaries[key]
-
-    def _shown(self, pictures: Sequence[Picture | None]) -> tuple[np.ndarray, np.ndarray]:
-        """Pictures as the embedder takes them, blank where there is none, and where that is so."""
-        blank = picture(np.zeros((1, 1, 3), np.uint8), self.config)
-        shown = np.stack([blank if p is None else picture(p, self.config) for p in pictures])
-        return shown, np.array([p is None for p in pictures])
-
-    def _fused(self, pictures: Sequence[Picture | None], others: Mapping[str, Any]) -> tuple[Rows, Rows]:
-        """What `fill` reads beside texts, as embedders take it, blank where there is none, and where that is so."""
-        names = self._trained("fill").modalities
-        if unknown := others.keys() - set(names[1:]):
-            raise UserError(f"fill of this run reads texts with {', '.join(names)}: leave {unknown.pop()} out")
-        shown, none = self._shown(pictures)
-        data, absent = {names[0]: shown}, {names[0]: none}
-        for name in names[1:]:
-            items = _several(others.get(name)) or [others.get(name)] * len(pictures)
-            if len(items) != len(pictures):
-                raise UserError(f"{len(pictures)} texts or pictures and {len(items)} of {name}: give as many, or one")
-            data[name] = np.stack([self._blank(name) if item is None else self._row(name, item) for item in items])
-            absent[name] = np.array([item is None for item in items])
-        return data, absent
-
-    def _row(self, modality: str, item: Any) -> np.ndarray:
-        """A sound, or an item of a further modality, as its embedder takes it."""
-        if modality == "audio":
-            return sound(item, self.config)
-        blank, row = self._blank(modality), np.asarray(item)
-        if row.shape != blank.shape or not np.issubdtype(row.dtype, np.integer):
-            raise UserError(
-                f"{modality} has the shape {row.shape} and type {row.dtype}: this model reads {blank.shape}, in bytes"
-            )
-        return row.astype(blank.dtype)
-
-    def _blank(self, modality: str) -> np.ndarray:
-        """What stands for an absent item."""
-        if modality not in self._blanks:
-            model = make_model(self.config).bind({"params": self._params})
-            self._blanks[modality] = np.asarray(model.embedders[modality].example(self.config.model)[0])
-        return self._blanks[modality]
-
-    def _call(self, function: Callable[..., Any], *arrays: np.ndarray | Rows, **static: Any) -> Any:
-        """``function(model, *arrays, **static)`` on rows of NumPy arrays, or dicts of them; compiled once for each."""
-        size = 1 if len(jax.tree.leaves(arrays)[0]) == 1 else ROWS
-        key = (function, size, *sorted(static.items()))
-        if key not in self._compiled:
-            self._compiled[key] = batched(self.config, self._mesh, partial(function, **static), size)
-        return self._compiled[key](self._params, *arrays)
-
-    def _trained(self, task: str) -> Any:
-        """Options of an objective that the run has trained."""
-        options = self.config.objectives.get(task)
-        if options is None or getattr(options, "modality", "image") != "image":
-            there = ", ".join(self.config.objectives)
-            raise UserError(f"this run has not trained {task} on images: its objectives are {there}; load one that has")
-        return options
-
-    def _wording(self, language: str | None, style: str) -> tuple[str, str]:
-        """Language and style of a prompt, checked where the run says which ones there are."""
-        data = self.config.data
-        known = data.languages or (playroom.LANGUAGES if data.source == "playroom" else ())
-        if language is None:
-            # A folder's captions may have no language, and then the prompt names none.
-            known = known or (("en",) if data.source == "stamps" else ("",))
-            language = "en" if "en" in known else known[0]
-        elif known and language not in known:
-            raise UserError(f"unknown language {language!r}: this run has learned {', '.join(known)}")
-        if data.source == "playroom":
-            styles = tuple(dict.fromkeys(data.styles or playroom.STYLES))
-            style = style or ("list" if "list" in styles else styles[0])
-            if style not in styles:
-                raise UserError(f"unknown style {style!r}: this run has learned {', '.join(styles)}")
-        return language, style
-
-    def _candidates(self, candidates: Sequence[str], what: str = "candidates") -> list[str]:
-        words = list(dict.fromkeys([candidates] if isinstance(candidates, str) else candidates))
-        if not words or "" in words:
-            raise UserError(f"no {what}, or an empty one: give the words to choose from")
-        longest = max(words, key=lambda w: len(vocab.utf8(w)))
-        if len(vocab.utf8(longest)) > self.config.model.text.max_bytes:
-            one, most = what.removesuffix("s"), self.config.model.text.max_bytes
-            raise UserError(f"{one} {longest!r} is longer than the {most} bytes of a text")
-        return words
-
-
-def _one_device() -> Mesh:
-    return sharding.make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
-
-
-def _several(given: Any) -> list[Any] | None:
-    """The items of a list or of an array of pictures; None for a single item."""
-    if isinstance(given, list | tuple) or (isinstance(given, np.ndarray) and given.ndim == 4):
-        if not len(given):
-            raise UserError("an empty list was given: give at least one item")
-        return list(given)
-    return None
-
-
-def _paired(text: Any, image: Any) -> tuple[list[str], list[Any], bool]:
-    """Texts and pictures one to one, a single one repeated; and whether both are single."""
-    texts, pictures = _several(text), _several(image)
-    if texts and pictures and len(texts) != len(pictures):
-        raise UserError(f"{len(texts)} texts and {len(pictures)} pictures: give as many, or one for all")
-    count = len(texts or pictures or [text])
-    return texts or [text] * count, pictures or [image] * count, not (texts or pictures)
-
-
-def _box(box: Sequence[float]) -> tuple[float, float, float, float]:
-    try:
-        y0, x0, y1, x1 = (float(x) for x in box)
-    except (TypeError, ValueError):
-        y0, x0, y1, x1 = 0.0, 0.0, 0.0, 0.0
-    if not (0 <= y0 < y1 <= 1 and 0 <= x0 < x1 <= 1):
-        raise UserError(f"box {box!r} is none: give (y0, x0, y1, x1) from 0 to 1, the first two less than the last two")
-    return y0, x0, y1, x1
-
-
-def _given(boxes: Sequence[Sequence[float]]) -> Float[np.ndarray, "K 4"]:
-    """Boxes that a user gave, at least one."""
-    if not len(boxes):
-        raise UserError("an empty list of boxes was given: give at least one, or leave the boxes out")
-    return np.asarray([_box(box) for box in boxes], np.float32)
-
-
-def _checked(templates: Sequence[str] | None) -> Sequence[str]:
-    """Templates that a user gave, none where that is none."""
-    templates = [templates] if isinstance(templates, str) else templates or ()
-    for template in templates:
-        if "{}" not in template:
-            raise UserError(
-                f"template {template!r} has no {{}}: write it where the label stands, as in 'a photo of {{}}'"
-            )
-    return templates
 
 
 def _rounded(count: int, multiple: int) -> int:
