@@ -11,14 +11,18 @@ from xmjax import predict, sharding, vocab
 from xmjax.config import ModelConfig, TextConfig
 from xmjax.data.arrays import canvas
 from xmjax.data.playroom import Playroom
+from xmjax.data.playroom.lexicon import RELATIONS
 from xmjax.data.source import Caption
+from xmjax.data.words import pieces
 from xmjax.errors import UserError
 from xmjax.evaluation import EVALUATORS, mask_predict
 from xmjax.model_api import Model
 from xmjax.models.generate import Written
 from xmjax.models.passes import Passes
 from xmjax.objectives import make, options
-from xmjax.objectives.mask_predict import composed, drawn_masks
+from xmjax.objectives.mask_predict import MaskPredict, at_places, composed, drawn_masks
+from xmjax.objectives.mask_predict import Options as MaskPredictOptions
+from xmjax.objectives.regions import label_nats
 from xmjax.training.step import init, make_model
 
 
@@ -73,6 +77,31 @@ def test_words_are_masked_anywhere_or_behind_a_beginning():
     assert 0.4 < inside.mean() < 0.6 and (np.diff(inside.astype(int), axis=1) < 0).any()
     left = np.asarray(behind[:, :6])
     assert set(left.sum(1)) == set(range(1, 7)) and (np.diff(left.astype(int), axis=1) >= 0).all()
+
+
+def test_a_single_marked_word_is_masked_whole(make_config, batch_at):
+    """Of a kind that is named, however many places it takes; what has none of it is masked as it would be."""
+    changes = {"model.regions.count": 4, "data.languages": ("en",), "data.styles": ("pair", "list")}
+    masking = {"units": 12, "single": 1.0, "single_kinds": ("relation",)}
+    config = make_config({
+        **changes, "model.text.max_bytes": 80, "objectives": {"mask_predict": options("mask_predict", **masking)}
+    })  # fmt: skip
+    batch = batch_at(config)["image_text"]
+    asked = []
+    for units, single in zip(batch["canvas"][:, 0], batch["canvas_single"][:, 0], strict=True):
+        words = [vocab.decode(ids[1:]) for ids in units]
+        asked.append("".join(words[i] for i in np.flatnonzero(single)).strip())
+        assert ("and" in "".join(words)) == (asked[-1] == "")
+    assert "" in asked and set(asked) - {""} <= set(RELATIONS["en"]) and any(" " in words for words in asked)
+    bound = make_model(config).bind({"params": jax.jit(lambda: init(config))().params})
+    batch = jax.tree.map(jnp.asarray, batch)
+    _, metrics = make(config)["mask_predict"].loss(Passes(bound, batch), jax.random.key(0))
+    assert 0 < float(metrics["single_bits_per_byte"]) < 20
+    anywhere = MaskPredict(MaskPredictOptions(single=1.0), config)
+    free = Caption("a red bat", "en")  # no words are marked: all may be it
+    found = {tuple(np.flatnonzero(anywhere.single(free, np.random.default_rng(seed)))) for seed in range(20)}
+    assert found == {(0,), (1,), (2,)}
+    assert not MaskPredict(MaskPredictOptions(), config).single(free, np.random.default_rng(0)).any()
 
 
 @pytest.mark.parametrize("each", [1, 4])
@@ -154,9 +183,9 @@ def test_what_is_kept_of_a_text_is_what_is_certain_or_what_comes_first(left, mon
         jax.debug.callback(lambda ids: seen.append(np.asarray(ids[0])), ids, ordered=True)
 
     model, prompt = reader(monkeypatch, spelled, 6, see), jnp.array([[vocab.SEP, *[vocab.PAD] * 9]])
-    found = mask_predict.written(model, None, None, prompt, units=6, max_unit_bytes=3, from_the_left=left)
+    words = mask_predict.in_rounds(model, None, prompt, jnp.array([left]), units=6, max_unit_bytes=3)
     jax.effects_barrier()
-    assert vocab.decode(np.asarray(found[0])) == "AAAAAA"
+    assert vocab.decode(np.asarray(mask_predict.spelled(prompt, words, 1)[0])) == "AAAAAA"
     kept = [np.flatnonzero(ids[1:] == 65).tolist() for ids in seen]
     assert kept == [list(range(i)) if left else list(range(6 - i, 6)) for i in range(6)]
 
@@ -168,7 +197,9 @@ def test_a_text_ends_at_its_first_empty_word(monkeypatch):
         return Written(jnp.concatenate([first, second], 1)[:, None], jnp.zeros((4, 1)))
 
     prompt = jnp.array([[vocab.SEP, *[vocab.PAD] * 9]])
-    found = mask_predict.written(reader(monkeypatch, spelled, 4), None, None, prompt, units=4, max_unit_bytes=1)
+    model, size = reader(monkeypatch, spelled, 4), {"units": 4, "max_unit_bytes": 1}
+    words = mask_predict.in_rounds(model, None, prompt, jnp.array([False]), **size)
+    found = mask_predict.spelled(prompt, words, 1)
     assert found.tolist() == [[65, 65, vocab.EOS, *[vocab.PAD] * 7]]
 
 
@@ -180,8 +211,9 @@ def test_a_text_that_has_no_room_ends_between_two_words(monkeypatch):
         return Written(jnp.tile(ids, (6, 1, 1)), jnp.zeros((6, 1)))
 
     prompt = jnp.array([[*b"ko", vocab.SEP, *[vocab.PAD] * 37]])
-    found = mask_predict.written(reader(monkeypatch, spelled, 6), None, None, prompt, units=6, max_unit_bytes=15)
-    assert vocab.decode(np.asarray(found[0])) == "가나다라마" * 2
+    model, size = reader(monkeypatch, spelled, 6), {"units": 6, "max_unit_bytes": 15}
+    words = mask_predict.in_rounds(model, None, prompt, jnp.array([False]), **size)
+    assert vocab.decode(np.asarray(mask_predict.spelled(prompt, words, 1)[0])) == "가나다라마" * 2
 
 
 def test_a_search_pays_for_the_word_that_has_no_room(monkeypatch):
@@ -191,13 +223,12 @@ def test_a_search_pays_for_the_word_that_has_no_room(monkeypatch):
         words = [[*text.encode(), vocab.EOS] for text in ("가나다라마", "바사아자차")]
         return Written(jnp.tile(jnp.array(words), (2, 1, 1)), jnp.tile(jnp.array([-0.5, -1.0]), (2, 1)))
 
-    monkeypatch.setattr(mask_predict, "repeated", lambda tokens, count: None)
-    prompt = jnp.array([[*b"ko", vocab.SEP, *[vocab.PAD] * 37]])
+    prompts = jnp.array([[*b"ko", vocab.SEP, *[vocab.PAD] * 37]] * 2)
     model = reader(monkeypatch, spelled, 6)
-    found = mask_predict.searched(model, None, None, prompt, units=6, max_unit_bytes=15, width=2)
-    texts = [vocab.decode(np.asarray(ids)) for ids in found.ids[0]]
+    words, score = mask_predict.beam_search(model, None, prompts, units=6, max_unit_bytes=15, width=2)
+    texts = [vocab.decode(np.asarray(ids)) for ids in mask_predict.spelled(prompts, words[0], 1)]
     assert texts[0] == "가나다라마" * 2 and len(set(texts)) == 2
-    assert found.log_probability[0].tolist() == pytest.approx([-1.5, -2.0])
+    assert score[0].tolist() == pytest.approx([-1.5, -2.0])
 
 
 @pytest.mark.parametrize(("width", "text"), [(1, "AC"), (2, "BC")])
@@ -216,14 +247,71 @@ def test_a_search_finds_the_likelier_of_two_captions(width, text, monkeypatch):
         return Written(ids, jnp.stack([sure, second], 1)[:, :width])
 
     model = reader(monkeypatch, spelled, 4, lambda modality, ids: ids)
-    monkeypatch.setattr(mask_predict, "repeated", lambda tokens, count: None)
     monkeypatch.setattr(
         mask_predict, "at_places", lambda model, modality, other, text, canvas: jnp.tile(text[:, None], (1, 4, 1))
     )
+    prompts = jnp.array([[vocab.SEP, *[vocab.PAD] * 9]] * width)
+    words, score = mask_predict.beam_search(model, None, prompts, units=4, max_unit_bytes=1, width=width)
+    assert vocab.decode(np.asarray(mask_predict.spelled(prompts, words[0], 1)[0])) == text
+    assert score[0, 0] == pytest.approx({1: -2.4, 2: -1.0}[width])
+
+
+def test_the_agreement_of_words_is_what_each_costs_where_all_others_are_known(make_config, batch_at):
+    """Words behind the end cost nothing, and the end does."""
+    config = make_config({
+        "model.regions.count": 4, "model.text.max_bytes": 64,
+        "objectives": {"mask_predict": options("mask_predict", units=6)},
+    })  # fmt: skip
+    params = {"params": jax.jit(lambda: init(config))().params}
+    batch = jax.tree.map(jnp.asarray, batch_at(config)["image_text"])
+    other = jax.jit(lambda: Passes(make_model(config).bind(params), batch).fused_with_text("image"))()
+    rows, each = len(other.vectors), 4
+    captions = [Caption(["a red bat", "파란 여우"][row % 2], "en", "pair") for row in range(rows)]
+    prompt, words = (jnp.asarray(np.stack(x)) for x in zip(*(canvas(c, 6, 15, 64) for c in captions), strict=True))
+
+    @jax.jit
+    def agreement(words):
+        return mask_predict.agreement(make_model(config).bind(params), other, prompt, words)
+
+    @jax.jit
+    def alone(masked):
+        model = make_model(config).bind(params)
+        text = composed(prompt, words, jnp.broadcast_to(masked, (rows, 6)) | (words[..., 0] == vocab.PAD), 64, each)
+        return label_nats(model, at_places(model, "image", other, model.encode("text", text.ids), text), words)[0]
+
+    counts = [len(pieces(caption.text, 15)) + 1 for caption in captions]
+    nats = [np.asarray(alone(jnp.arange(6) == k))[:, k] for k in range(6)]
+    expected = [-sum(float(nats[k][row]) for k in range(count)) for row, count in enumerate(counts)]
+    np.testing.assert_allclose(agreement(words), expected, rtol=1e-4)
+    ends = jnp.asarray(np.array(counts) - 1)[:, None, None]
+    noise = jnp.where((jnp.arange(6)[:, None] > ends) & (jnp.arange(17) == 1), 66, words)
+    np.testing.assert_allclose(agreement(noise), agreement(words), rtol=1e-5)
+
+
+@pytest.mark.parametrize("better", range(4))
+def test_the_text_whose_words_agree_best_is_kept(better, monkeypatch):
+    """Of two written in rounds and two that a search has found; what it has not found is no text."""
+
+    def word(letters):
+        ids = letters[..., None, None]
+        return jnp.concatenate([jnp.full_like(ids, vocab.sentinel(0)), ids, jnp.full_like(ids, vocab.EOS)], -1)
+
+    def beam_search(model, other, prompts, **size):
+        return word(jnp.array([[67, 68, 69]])), jnp.array([[-1.0, -2.0, -jnp.inf]])
+
+    score = jnp.where(jnp.arange(5) == better, -1.0, -2.0).at[4].set(0.0)
+    for name, stub in {
+        "set_up": lambda model: None,
+        "repeated": lambda tokens, count: None,
+        "in_rounds": lambda model, other, prompt, left, **size: word(jnp.where(left, 66, 65)),
+        "beam_search": beam_search,
+        "agreement": lambda *_: score,
+    }.items():
+        monkeypatch.setattr(mask_predict, name, stub)
     prompt = jnp.array([[vocab.SEP, *[vocab.PAD] * 9]])
-    found = mask_predict.searched(model, None, None, prompt, units=4, max_unit_bytes=1, width=width)
-    assert vocab.decode(np.asarray(found.ids[0, 0])) == text
-    assert found.log_probability[0, 0] == pytest.approx({1: -2.4, 2: -1.0}[width])
+    model = reader(monkeypatch, None, 1)
+    found = mask_predict.filled_in(model, None, None, prompt, units=1, max_unit_bytes=1, width=3)
+    assert [vocab.decode(np.asarray(ids[0])) for ids in found] == ["ABCD"[better], "A", "B", "C"]
 
 
 def test_the_oracle_of_captions_that_are_filled_in_knows_their_room(make_config):
@@ -243,6 +331,7 @@ def test_the_oracle_of_captions_that_are_filled_in_knows_their_room(make_config)
         ({}, {}, "12 masks take 48 bytes"),
         ({"model.text.embedder": "characters"}, {"units": 6}, "fixed number of bytes"),
         ({}, {"units": 6, "unknown": 0.6, "begun": 0.6}, "more than 1 together"),
+        ({}, {"units": 6, "single": 1.5}, "single=1.5 must be a share"),
         ({}, {"units": 0}, "units"),
         ({}, {"units": 6, "written": 0}, "written"),
         ({}, {"units": 6, "max_unit_bytes": 3}, "max_unit_bytes"),

@@ -337,8 +337,8 @@ class Model(Loaded):
           language: tag such as "en"; default English, or what the run has in its place.
           style: name of the wording, for runs that have several; default their plainest.
           method: "greedy" (the likeliest byte after byte), "sample", "beam", or "mask_predict" (an unknown text is
-            filled in, what is certain first); default greedy, or mask_predict of a run that has trained it and not
-            caption, of which a beam search fills words in too.
+            filled in, see `evaluation.mask_predict`); default greedy, or mask_predict of a run that has trained it and
+            not caption, of which a beam search fills words in too.
           n: texts of each picture; more than one are drawn by "sample" or found by "beam".
           boxes: where words are filled in by a model that reads objects: those of a single picture, (y0, x0, y1, x1)
             as fractions of the side.
@@ -410,7 +410,7 @@ class Model(Loaded):
     def _filled_in(
         self, data: np.ndarray, around: np.ndarray, about: Caption, options: Any, width: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Ids [B, K, L] and scores [B, K] of texts that are filled in: what is certain first, or of a search for K.
+        """Ids [B, K, L] and scores [B, K] of texts that are filled in: one in rounds, or K of a search.
 
         Args:
           data: the pictures.
@@ -424,7 +424,7 @@ class Model(Loaded):
         shown = (data, *(np.repeat(each[None], len(data), 0) for each in (around, prompt)))
         if width:
             return self._call(mask_predict.searched, *shown, **size, width=width)
-        return self._call(mask_predict.written, *shown, **size)[:, None], np.zeros((len(data), 1))
+        return self._call(mask_predict.filled_in, *shown, **size).exact[:, None], np.zeros((len(data), 1))
 
     def _decoded(self, ids: Iterable[Iterable[np.ndarray]], several: Any) -> Any:
         texts = [[vocab.whole(vocab.decode(one)) for one in row] for row in ids]

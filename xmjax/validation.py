@@ -267,7 +267,7 @@ def _objective(name: str, options: Any, config: Config) -> None:
               f"objectives.{name} reads {', '.join(sorted(read & {*model.others}))}; set it to True")  # fmt: skip
     for field in (
         "rate", "drop", "entities", "thirds", "gain", "parallel", "wrong", "hard", "both", "words", "begun", "unknown",
-        "everything",
+        "everything", "single",
     ):  # fmt: skip
         share = getattr(options, field, 0)
         check(0 <= share <= 1, f"objectives.{name}.{field}", share, "must be a share, from 0 to 1")

@@ -31,6 +31,7 @@ def get_config() -> ConfigDict:
                 "playroom/objects/text_to_image/R@1",
                 "playroom/objects/image_to_text/R@1",
                 "playroom/mask_predict/exact",
+                "playroom/mask_predict/certain_first",
                 "playroom/mask_predict/from_the_left",
                 "playroom/mask_predict/by_beam",
                 "playroom/mask_predict/shuffled_image",

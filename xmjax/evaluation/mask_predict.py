@@ -1,14 +1,13 @@
 """Mask-predict: captions written by filling an unknown text, several words at a time."""
 
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from jax import Array
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 
 from xmjax import vocab
 from xmjax.data.arrays import canvas, prompt_of
@@ -19,9 +18,11 @@ from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.caption import others_picture
 from xmjax.evaluation.items import commonest, references
 from xmjax.evaluation.match import encoded_image
+from xmjax.models.embedders import Tokens
 from xmjax.models.generate import Written, beam
 from xmjax.models.passes import repeated
 from xmjax.objectives.mask_predict import at_places, bytes_a_token, composed, in_tokens
+from xmjax.objectives.regions import label_nats
 
 BEAMS = 4
 """Captions that are kept while searching by beam."""
@@ -31,9 +32,9 @@ BEAMS = 4
 class MaskPredictEvaluator(Evaluator):
     """Captions that are equal to one of the record's own, written in rounds from an unknown text.
 
-    What is certain is kept first in "exact", what comes first in "from_the_left"; "by_beam" is the likeliest that a
-    search from the left finds, "shuffled_image" "exact" with the picture of another record. A model that was not
-    trained to do so is not scored.
+    What is certain is kept first in "certain_first", what comes first in "from_the_left"; "by_beam" is the likeliest of
+    those that a search from the left finds, "exact" the one of all these whose words agree best, and "shuffled_image"
+    "exact" with the picture of another record. A model that was not trained to do so is not scored.
     """
 
     def __init__(self, config, mesh, records):
@@ -45,20 +46,12 @@ class MaskPredictEvaluator(Evaluator):
             return
         self.captions = [r.captions[i % len(r.captions)] for i, r in enumerate(self.records)]
         self.references = [references(c, r) for c, r in zip(self.captions, self.records, strict=True)]
-        seen = (
-            self.pictures(self.records),
-            np.stack([boxes_array(r.regions, max(1, count)) for r in self.records]),
-        )
+        boxes = np.stack([boxes_array(r.regions, max(1, count)) for r in self.records])
         size = {"units": options.units, "max_unit_bytes": options.max_unit_bytes}
+        self.shown = self.pictures(self.records), boxes
         self.prompts = np.stack([canvas(c, **size, length=config.model.text.max_bytes)[0] for c in self.captions])
-        donor = others_picture(self.captions, self.references, self.records)
-        exact, from_the_left = (self.compiled(partial(written, **size, from_the_left=left)) for left in (False, True))
-        self.ways = {
-            "exact": (exact, seen),
-            "from_the_left": (from_the_left, seen),
-            "by_beam": (self.compiled(lambda *shown: searched(*shown, **size, width=BEAMS).ids[:, 0]), seen),
-            "shuffled_image": (exact, tuple(array[donor] for array in seen)),
-        }
+        self.donor = others_picture(self.captions, self.references, self.records)
+        self.fill = self.compiled(lambda *shown: filled_in(*shown, **size)._asdict())
 
     def has_room(self, caption: Caption, text: str) -> bool:
         """Whether a text and its end have places and room behind the prompt of a caption."""
@@ -71,22 +64,26 @@ class MaskPredictEvaluator(Evaluator):
     def __call__(self, params):
         if not self.records:
             return Report({"mask_predict/n": 0})
-        scores, examples = {}, {r.id: {} for r in self.records}
-        for name, (write, pictures) in self.ways.items():
-            texts = [vocab.decode(ids) for ids in write(params, *pictures, self.prompts)]
-            right = [text in known for text, known in zip(texts, self.references, strict=True)]
-            scores[f"mask_predict/{name}"] = float(np.mean(right))
-            if name == "shuffled_image":
-                continue
+        examples: dict[str, dict[str, Any]] = {r.id: {} for r in self.records}
+
+        def right(texts: list[str]) -> float:
+            return float(np.mean([text in known for text, known in zip(texts, self.references, strict=True)]))
+
+        found = self.fill(params, *self.shown, self.prompts)
+        others = self.fill(params, *(array[self.donor] for array in self.shown), self.prompts)["exact"]
+        ways = {name: [vocab.decode(ids) for ids in rows] for name, rows in found.items()}
+        for name, texts in ways.items():
             for record, text in zip(self.records, texts, strict=True):
                 examples[record.id]["unmasked" if name == "exact" else f"unmasked {name}"] = vocab.whole(text)
+        scores = {f"mask_predict/{name}": right(texts) for name, texts in ways.items()}
         groups = [(c.language, c.style) for c in self.captions]
         cases = zip(self.captions, self.references, strict=True)
         known = float(np.mean([any(self.has_room(caption, text) for text in texts) for caption, texts in cases]))
         return Report(
             {
                 **scores,
-                **{f"mask_predict/{name}/oracle": known for name in self.ways if name != "shuffled_image"},
+                **{f"{name}/oracle": known for name in scores},
+                "mask_predict/shuffled_image": right([vocab.decode(ids) for ids in others]),
                 "mask_predict/exact/most_frequent": commonest(groups, self.references),
                 "mask_predict/n": len(self.records),
             },
@@ -94,21 +91,26 @@ class MaskPredictEvaluator(Evaluator):
         )
 
 
-def written(
-    model: Any,
-    image: Array,
-    boxes: Array,
-    prompt: Array,
-    *,
-    units: int,
-    max_unit_bytes: int,
-    from_the_left: bool = False,
-) -> Array:
-    """Captions of pictures [B, L], EOS and PAD behind them.
+class Filled(NamedTuple):
+    """Captions [B, L] of pictures, EOS and PAD behind them, by how they are written.
 
-    There are as many rounds as places. In every one the words that were least certain when they were written are masked
-    and written again, all at once, fewer each time (Ghazvininejad et al. 2019). The text ends at the first empty word
-    of the round, so that its length may still change, or where there is no more room, between two words.
+    Attributes:
+      exact: the one of all that were written whose words agree best (`agreement`).
+      certain_first: in rounds, in which what is certain is kept first.
+      from_the_left: in rounds, in which what comes first is kept first.
+      by_beam: the likeliest that a beam search from the left finds.
+    """
+
+    exact: Int[Array, "B L"]
+    certain_first: Int[Array, "B L"]
+    from_the_left: Int[Array, "B L"]
+    by_beam: Int[Array, "B L"]
+
+
+def filled_in(
+    model: Any, image: Array, boxes: Array, prompt: Array, *, units: int, max_unit_bytes: int, width: int = BEAMS
+) -> Filled:
+    """Captions of pictures, filled in from unknown texts.
 
     Args:
       model: a `Crossmodal` bound to its parameters.
@@ -117,11 +119,72 @@ def written(
       prompt: language and style, SEP and PAD [B, L].
       units: places of a text.
       max_unit_bytes: longest word.
-      from_the_left: masks what stands last in every round, in the place of what was least certain.
+      width: captions that the search keeps.
+    """
+    set_up(model)
+    other, size = encoded_image(model, image, boxes), {"units": units, "max_unit_bytes": max_unit_bytes}
+
+    def each(count: int) -> tuple[Tokens, Int[Array, "BN L"]]:
+        return repeated(other, count), jnp.repeat(prompt, count, 0)
+
+    left = jnp.arange(2 * len(prompt)) % 2 == 1
+    in_two = rearrange(in_rounds(model, *each(2), left, **size), "(b n) s w -> b n s w", n=2)
+    beams, found = beam_search(model, *each(width), **size, width=width)
+    words = rearrange(jnp.concatenate([in_two, beams], 1), "b n s w -> (b n) s w")
+    others, prompts = each(2 + width)
+    score = rearrange(agreement(model, others, prompts, words), "(b n) -> b n", n=2 + width)
+    score = jnp.where(jnp.pad(found, ((0, 0), (2, 0))) > -jnp.inf, score, -jnp.inf)
+    texts = rearrange(spelled(prompts, words, bytes_a_token(model.config)), "(b n) l -> b n l", n=2 + width)
+    best = jnp.take_along_axis(texts, jnp.argmax(score, 1)[:, None, None], 1)[:, 0]
+    return Filled(best, texts[:, 0], texts[:, 1], texts[:, 2])
+
+
+def set_up(model: Any) -> None:
+    """Makes what a decoder keeps outside of loops: made inside of one, it could not be read in the next."""
+    assert model.decoder.positions is not None
+
+
+def agreement(model: Any, other: Tokens, prompt: Int[Array, "B L"], words: Int[Array, "B S W"]) -> Float[Array, " B"]:
+    """Sums of the log-probabilities of texts' words, each given all others (Salazar et al. 2020).
+
+    In whatever order a text is written, a word may be likely as long as others are unknown and then not go with what is
+    written there. That shows here, where each word is masked in turn.
+    """
+    places, each = jnp.arange(words.shape[1]), bytes_a_token(model.config)
+    words = jnp.where((places <= end_of(words))[..., None], words, vocab.PAD)
+    behind = words[..., 0] == vocab.PAD
+
+    def one(k: Array) -> Array:
+        text = composed(prompt, words, behind | (places == k), prompt.shape[1], each)
+        vectors = at_places(model, "image", other, model.encode("text", text.ids), text)
+        vector, word = (jax.lax.dynamic_slice_in_dim(x, k, 1, 1) for x in (vectors, words))
+        nats, _ = label_nats(model, vector, word)
+        return jnp.where(text.inside[:, k] & ~behind[:, k], -nats[:, 0], 0.0)
+
+    return jnp.sum(jax.lax.map(one, places), 0)
+
+
+def in_rounds(
+    model: Any,
+    other: Tokens,
+    prompt: Int[Array, "B L"],
+    left: Bool[Array, " B"],
+    *,
+    units: int,
+    max_unit_bytes: int,
+) -> Int[Array, "B S W"]:
+    """Words of captions, the decoder's sequences sentinel, bytes, EOS; behind the first empty one they mean nothing.
+
+    There are as many rounds as places. In every one the words that were least certain when they were written are masked
+    and written again, all at once, fewer each time (Ghazvininejad et al. 2019). The text ends at the first empty word
+    of the round, so that its length may still change, or where there is no more room, between two words.
+
+    Args:
+      other: what is fused of the pictures; further arguments as of `filled_in`.
+      left: texts of which what stands last is masked in every round, in the place of what was least certain.
     """
     rows, length = prompt.shape
     place, each = jnp.arange(units), bytes_a_token(model.config)
-    other = encoded_image(model, image, boxes)
     start = jnp.full((rows * units, 1), vocab.sentinel(0), jnp.int32)
     empty = jnp.where(jnp.arange(max_unit_bytes + 1) == 0, vocab.EOS, vocab.PAD)
 
@@ -129,7 +192,7 @@ def written(
         words, certain = carried
         inside = place <= end_of(words)
         count = jnp.sum(inside, -1, keepdims=True) * (units - round) // units
-        sooner = -place.astype(jnp.float32) if from_the_left else certain
+        sooner = jnp.where(left[:, None], -place.astype(jnp.float32), certain)
         rank = jnp.argsort(jnp.argsort(jnp.where(inside, sooner, jnp.inf), -1), -1)
         again = ~inside | (rank < jnp.maximum(count, 1))
         text = composed(prompt, words, again, length, each)
@@ -142,27 +205,45 @@ def written(
         return jnp.where(again[..., None], found, words), jnp.where(again, sure, certain)
 
     nothing = jnp.full((rows, units, max_unit_bytes + 2), vocab.PAD, jnp.int32)
-    words, _ = jax.lax.fori_loop(0, units, one, (nothing, jnp.full((rows, units), -jnp.inf)))
-    return spelled(prompt, words, each)
+    return jax.lax.fori_loop(0, units, one, (nothing, jnp.full((rows, units), -jnp.inf)))[0]
 
 
 def searched(
     model: Any, image: Array, boxes: Array, prompt: Array, *, units: int, max_unit_bytes: int, width: int
 ) -> Written:
-    """Captions of pictures by a beam search over words from the left, best first; other arguments as of `written`.
+    """Captions of pictures that a beam search finds, those first whose words agree best; arguments as of `filled_in`.
+
+    Args:
+      width: captions that are kept while searching, K.
+
+    Returns:
+      Texts [B, K, L], EOS and PAD behind them, and `agreement` [B, K], -inf of what could not be found.
+    """
+    set_up(model)
+    other, prompts = repeated(encoded_image(model, image, boxes), width), jnp.repeat(prompt, width, 0)
+    words, found = beam_search(model, other, prompts, units=units, max_unit_bytes=max_unit_bytes, width=width)
+    flat = rearrange(words, "b k s w -> (b k) s w")
+    score = rearrange(agreement(model, other, prompts, flat), "(b k) -> b k", k=width)
+    score, order = jax.lax.top_k(jnp.where(found > -jnp.inf, score, -jnp.inf), width)
+    texts = rearrange(spelled(prompts, flat, bytes_a_token(model.config)), "(b k) l -> b k l", k=width)
+    return Written(jnp.take_along_axis(texts, order[..., None], 1), score)
+
+
+def beam_search(
+    model: Any, other: Tokens, prompts: Int[Array, "BK L"], *, units: int, max_unit_bytes: int, width: int
+) -> tuple[Int[Array, "B K S W"], Float[Array, "B K"]]:
+    """Words of captions by a beam search from the left, likeliest first, and log-probabilities, -inf of none.
 
     Each word is written with all behind it masked, so that the product of their probabilities is that of the caption. A
     word that has no room is not written, and ends the text at its price.
 
     Args:
-      width: captions that are kept while searching, and words that each of them is tried with, K.
-
-    Returns:
-      Texts [B, K, L], EOS and PAD behind them, and log-probabilities [B, K], -inf of what could not be found.
+      other: what is fused of the pictures, each K times.
+      prompts: likewise.
+      width: captions that are kept, and words that each of them is tried with, K.
     """
-    rows, length = prompt.shape
+    rows, length = len(prompts) // width, prompts.shape[1]
     each = bytes_a_token(model.config)
-    other, prompts = repeated(encoded_image(model, image, boxes), width), jnp.repeat(prompt, width, 0)
     start = jnp.full((rows * width, 1), vocab.sentinel(0), jnp.int32)
     first = jnp.where(jnp.arange(width) == 0, 0.0, -jnp.inf)
     empty = jnp.where(jnp.arange(max_unit_bytes + 2) == 1, vocab.EOS, vocab.PAD).at[0].set(vocab.sentinel(0))
@@ -193,8 +274,7 @@ def searched(
     words = jnp.full((rows, width, units, max_unit_bytes + 2), vocab.PAD, jnp.int32)
     begun = (words, jnp.broadcast_to(first, (rows, width)), jnp.zeros((rows, width), bool))
     words, score, _ = jax.lax.fori_loop(0, units, one, begun)
-    texts = spelled(prompts, rearrange(words, "b k s w -> (b k) s w"), each)
-    return Written(rearrange(texts, "(b k) l -> b k l", k=width), score)
+    return words, score
 
 
 def end_of(words: Int[Array, "B S W"]) -> Int[Array, "B 1"]:

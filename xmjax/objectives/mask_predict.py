@@ -11,7 +11,9 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 
 from xmjax import vocab
 from xmjax.config import ModelConfig
-from xmjax.data.arrays import canvas, draw
+from xmjax.data.arrays import canvas, caption_words, draw
+from xmjax.data.source import Caption
+from xmjax.data.words import pieces
 from xmjax.errors import UserError
 from xmjax.models.embedders import Tokens
 from xmjax.models.passes import repeated
@@ -28,6 +30,9 @@ class Options(base.Options):
       unknown: share of captions no word of which is known.
       begun: share of which the beginning is known, up to a word that is drawn evenly; of the others any words are, a
         share of them that is drawn evenly from 0 to 1.
+      single: share of captions of which one marked word is masked, whole, and all else is known; of captions that have
+        one. What two words of a caption tell together of a third is seldom asked otherwise.
+      single_kinds: kinds of marked words (`data.source.Word`) of which that one is; none is all kinds.
       units: places of a text, its end among them; what a caption has behind them is left out.
       max_unit_bytes: longest word, with what stands between it and the one before; longer ones are cut between
         characters.
@@ -38,6 +43,8 @@ class Options(base.Options):
 
     unknown: float = 0.3
     begun: float = 0.0
+    single: float = 0.0
+    single_kinds: tuple[str, ...] = ()
     units: int = 12
     max_unit_bytes: int = 15
     written: int = 6
@@ -74,7 +81,25 @@ class MaskPredict(base.Objective):
         o, length = self.options, self.config.model.text.max_bytes
         drawn = draw(example.captions, o.canvases, example.rng)
         prompts, units = zip(*(canvas(caption, o.units, o.max_unit_bytes, length) for caption in drawn), strict=True)
-        return {"canvas_prompt": np.array(prompts), "canvas": np.array(units)}
+        single = [self.single(caption, example.rng) for caption in drawn]
+        return {"canvas_prompt": np.array(prompts), "canvas": np.array(units), "canvas_single": np.array(single)}
+
+    def single(self, caption: Caption, rng: np.random.Generator) -> Bool[np.ndarray, " S"]:
+        """The places of the one word of a caption that is masked; none where more of it are."""
+        o, places = self.options, np.zeros(self.options.units, bool)
+        if not o.single or rng.random() >= o.single:
+            return places
+        marked = caption_words(caption)
+        if o.single_kinds:
+            there = [kind for kind in o.single_kinds if any(word.kind == kind for word in marked)]
+            kind = there[rng.integers(len(there))] if there else None
+            marked = [word for word in marked if word.kind == kind]
+        if marked:
+            word = marked[rng.integers(len(marked))]
+            ends = np.cumsum([len(vocab.utf8(piece)) for piece in pieces(caption.text, o.max_unit_bytes)])[: o.units]
+            starts = np.concatenate([[0], ends[:-1]])
+            places[: len(ends)] = (starts < word.end) & (ends > word.start)
+        return places
 
     def flops(self, share):
         o, model = self.options, self.config.model
@@ -94,6 +119,10 @@ class MaskPredict(base.Objective):
         # Of a picture none of whose objects are known there is nothing to read.
         present = jnp.any(other.valid, -1)
         masked, wholly = drawn_masks(rng, units[..., 0] != vocab.PAD, o.unknown, o.begun)
+        single = rearrange(passes.batch["canvas_single"], "b n s -> (b n) s")
+        by_itself = jnp.any(single, -1)
+        masked = jnp.where(by_itself[:, None], single | (units[..., 0] == vocab.PAD), masked)
+        parts = {"unknown": wholly & ~by_itself} | ({"single": by_itself} if o.single else {})
         text = composed(prompt, units, masked, prompt.shape[1], bytes_a_token(model.config))
         asked = masked & (units[..., 0] != vocab.PAD) & text.inside & present[:, None]
         order = jax.random.uniform(jax.random.fold_in(rng, 3), asked.shape) + ~asked
@@ -104,7 +133,7 @@ class MaskPredict(base.Objective):
         nats, count = jnp.sum(nats * asked, -1), jnp.sum(count * asked, -1)
         return jnp.sum(nats / jnp.maximum(1, count)) / jnp.maximum(1, jnp.sum(present)), {
             "bits_per_byte": base.bits_per_byte(nats, count),
-            "unknown_bits_per_byte": base.bits_per_byte(nats * wholly, count * wholly),
+            **{f"{name}_bits_per_byte": base.bits_per_byte(nats * of, count * of) for name, of in parts.items()},
         }
 
 
