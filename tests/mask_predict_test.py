@@ -289,7 +289,7 @@ def test_the_agreement_of_words_is_what_each_costs_where_all_others_are_known(ma
 
 
 @pytest.mark.parametrize("better", range(4))
-def test_the_text_whose_words_agree_best_is_kept(better, monkeypatch):
+def test_the_best_text_is_kept(better, monkeypatch):
     """Of two written in rounds and two that a search has found; what it has not found is no text."""
 
     def word(letters):
@@ -305,7 +305,7 @@ def test_the_text_whose_words_agree_best_is_kept(better, monkeypatch):
         "repeated": lambda tokens, count: None,
         "in_rounds": lambda model, other, prompt, left, **size: word(jnp.where(left, 66, 65)),
         "beam_search": beam_search,
-        "agreement": lambda *_: score,
+        "judged": lambda model, image, other, prompt, words, matches: (words[..., 0, 1:], score[None]),
     }.items():
         monkeypatch.setattr(mask_predict, name, stub)
     prompt = jnp.array([[vocab.SEP, *[vocab.PAD] * 9]])
@@ -331,7 +331,7 @@ def test_the_oracle_of_captions_that_are_filled_in_knows_their_room(make_config)
         ({}, {}, "12 masks take 48 bytes"),
         ({"model.text.embedder": "characters"}, {"units": 6}, "fixed number of bytes"),
         ({}, {"units": 6, "unknown": 0.6, "begun": 0.6}, "more than 1 together"),
-        ({}, {"units": 6, "single": 1.5}, "single=1.5 must be a share"),
+        ({}, {"units": 6, "single": 1.5}, "single=1.5: must be a share"),
         ({}, {"units": 0}, "units"),
         ({}, {"units": 6, "written": 0}, "written"),
         ({}, {"units": 6, "max_unit_bytes": 3}, "max_unit_bytes"),

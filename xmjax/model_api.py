@@ -421,6 +421,7 @@ class Model(Loaded):
         """
         size = {"units": options.units, "max_unit_bytes": options.max_unit_bytes}
         prompt, _ = canvas(about, **size, length=self.config.model.text.max_bytes)
+        size["matches"] = "match" in self.config.objectives
         shown = (data, *(np.repeat(each[None], len(data), 0) for each in (around, prompt)))
         if width:
             return self._call(mask_predict.searched, *shown, **size, width=width)

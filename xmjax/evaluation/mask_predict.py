@@ -17,7 +17,8 @@ from xmjax.data.words import pieces
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report
 from xmjax.evaluation.caption import others_picture
 from xmjax.evaluation.items import commonest, references
-from xmjax.evaluation.match import encoded_image
+from xmjax.evaluation.match import encoded_image, matched
+from xmjax.evaluation.retrieval import vectors
 from xmjax.models.embedders import Tokens
 from xmjax.models.generate import Written, beam
 from xmjax.models.passes import repeated
@@ -33,8 +34,8 @@ class MaskPredictEvaluator(Evaluator):
     """Captions that are equal to one of the record's own, written in rounds from an unknown text.
 
     What is certain is kept first in "certain_first", what comes first in "from_the_left"; "by_beam" is the likeliest of
-    those that a search from the left finds, "exact" the one of all these whose words agree best, and "shuffled_image"
-    "exact" with the picture of another record. A model that was not trained to do so is not scored.
+    those that a search from the left finds, "exact" the best of all these (`judged`), and "shuffled_image" "exact" with
+    the picture of another record. A model that was not trained to do so is not scored.
     """
 
     def __init__(self, config, mesh, records):
@@ -51,7 +52,8 @@ class MaskPredictEvaluator(Evaluator):
         self.shown = self.pictures(self.records), boxes
         self.prompts = np.stack([canvas(c, **size, length=config.model.text.max_bytes)[0] for c in self.captions])
         self.donor = others_picture(self.captions, self.references, self.records)
-        self.fill = self.compiled(lambda *shown: filled_in(*shown, **size)._asdict())
+        matches = "match" in config.objectives
+        self.fill = self.compiled(lambda *shown: filled_in(*shown, **size, matches=matches)._asdict())
 
     def has_room(self, caption: Caption, text: str) -> bool:
         """Whether a text and its end have places and room behind the prompt of a caption."""
@@ -95,7 +97,7 @@ class Filled(NamedTuple):
     """Captions [B, L] of pictures, EOS and PAD behind them, by how they are written.
 
     Attributes:
-      exact: the one of all that were written whose words agree best (`agreement`).
+      exact: the best of all that were written (`judged`).
       certain_first: in rounds, in which what is certain is kept first.
       from_the_left: in rounds, in which what comes first is kept first.
       by_beam: the likeliest that a beam search from the left finds.
@@ -108,7 +110,15 @@ class Filled(NamedTuple):
 
 
 def filled_in(
-    model: Any, image: Array, boxes: Array, prompt: Array, *, units: int, max_unit_bytes: int, width: int = BEAMS
+    model: Any,
+    image: Array,
+    boxes: Array,
+    prompt: Array,
+    *,
+    units: int,
+    max_unit_bytes: int,
+    width: int = BEAMS,
+    matches: bool = False,
 ) -> Filled:
     """Captions of pictures, filled in from unknown texts.
 
@@ -120,6 +130,7 @@ def filled_in(
       units: places of a text.
       max_unit_bytes: longest word.
       width: captions that the search keeps.
+      matches: whether the model tells matches.
     """
     set_up(model)
     other, size = encoded_image(model, image, boxes), {"units": units, "max_unit_bytes": max_unit_bytes}
@@ -130,13 +141,39 @@ def filled_in(
     left = jnp.arange(2 * len(prompt)) % 2 == 1
     in_two = rearrange(in_rounds(model, *each(2), left, **size), "(b n) s w -> b n s w", n=2)
     beams, found = beam_search(model, *each(width), **size, width=width)
-    words = rearrange(jnp.concatenate([in_two, beams], 1), "b n s w -> (b n) s w")
-    others, prompts = each(2 + width)
-    score = rearrange(agreement(model, others, prompts, words), "(b n) -> b n", n=2 + width)
+    words = jnp.concatenate([in_two, beams], 1)
+    texts, score = judged(model, image, other, prompt, words, matches)
     score = jnp.where(jnp.pad(found, ((0, 0), (2, 0))) > -jnp.inf, score, -jnp.inf)
-    texts = rearrange(spelled(prompts, words, bytes_a_token(model.config)), "(b n) l -> b n l", n=2 + width)
     best = jnp.take_along_axis(texts, jnp.argmax(score, 1)[:, None, None], 1)[:, 0]
     return Filled(best, texts[:, 0], texts[:, 1], texts[:, 2])
+
+
+def judged(
+    model: Any, image: Array, other: Tokens, prompt: Int[Array, "B L"], words: Int[Array, "B N S W"], matches: bool
+) -> tuple[Int[Array, "B N L"], Float[Array, "B N"]]:
+    """Texts of words, N of each picture, and how good they are.
+
+    That is their `agreement`, and the log-probability that they match the picture where the model tells it: of the one
+    or the other alone fewer are right (docs/log.md).
+
+    Args:
+      model: a `Crossmodal` bound to its parameters.
+      image: pictures.
+      other: what is fused of them.
+      prompt: of each picture.
+      words: as `in_rounds` returns them.
+      matches: whether the model tells matches.
+    """
+    count, each = words.shape[1], bytes_a_token(model.config)
+    other, prompts = repeated(other, count), jnp.repeat(prompt, count, 0)
+    words = rearrange(words, "b n s w -> (b n) s w")
+    score, texts = agreement(model, other, prompts, words), spelled(prompts, words, each)
+    if matches:
+        read = jnp.where(texts == vocab.EOS, vocab.PAD, texts)
+        seen = jnp.repeat(vectors(model, image, "image"), count, 0)
+        told = matched(model, (other, seen), (model.encode("text", read), vectors(model, read, "text")))
+        score += jax.nn.log_sigmoid(told)
+    return rearrange(texts, "(b n) l -> b n l", n=count), rearrange(score, "(b n) -> b n", n=count)
 
 
 def set_up(model: Any) -> None:
@@ -209,23 +246,30 @@ def in_rounds(
 
 
 def searched(
-    model: Any, image: Array, boxes: Array, prompt: Array, *, units: int, max_unit_bytes: int, width: int
+    model: Any,
+    image: Array,
+    boxes: Array,
+    prompt: Array,
+    *,
+    units: int,
+    max_unit_bytes: int,
+    width: int,
+    matches: bool = False,
 ) -> Written:
-    """Captions of pictures that a beam search finds, those first whose words agree best; arguments as of `filled_in`.
+    """Captions of pictures that a beam search finds, the best first (`judged`); arguments as of `filled_in`.
 
     Args:
       width: captions that are kept while searching, K.
 
     Returns:
-      Texts [B, K, L], EOS and PAD behind them, and `agreement` [B, K], -inf of what could not be found.
+      Texts [B, K, L], EOS and PAD behind them, and how good they are [B, K], -inf of what could not be found.
     """
     set_up(model)
-    other, prompts = repeated(encoded_image(model, image, boxes), width), jnp.repeat(prompt, width, 0)
-    words, found = beam_search(model, other, prompts, units=units, max_unit_bytes=max_unit_bytes, width=width)
-    flat = rearrange(words, "b k s w -> (b k) s w")
-    score = rearrange(agreement(model, other, prompts, flat), "(b k) -> b k", k=width)
+    other = encoded_image(model, image, boxes)
+    many, prompts = repeated(other, width), jnp.repeat(prompt, width, 0)
+    words, found = beam_search(model, many, prompts, units=units, max_unit_bytes=max_unit_bytes, width=width)
+    texts, score = judged(model, image, other, prompt, words, matches)
     score, order = jax.lax.top_k(jnp.where(found > -jnp.inf, score, -jnp.inf), width)
-    texts = rearrange(spelled(prompts, flat, bytes_a_token(model.config)), "(b k) l -> b k l", k=width)
     return Written(jnp.take_along_axis(texts, order[..., None], 1), score)
 
 
