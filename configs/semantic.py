@@ -35,8 +35,8 @@ def get_config(arg: str = "") -> ConfigDict:
         # everything at once; with single toys again and again, where these stand is not forgotten (docs/log.md).
         config.model.fusion, config.model.fusion_layers, config.data.first_every = "coattention", 2, 4
         config.model.image.unimodal_layers = 1
-        config.model.heads, config.steps = 4, 4000
-        config.data.first_share = 0.06  # they are learned in 200 steps, and come again
+        config.model.heads, config.steps = 4, 5000
+        config.data.first_share = 0.05  # they are learned in 200 steps, and come again
         # Which of two things stands to the left is learned where all else is known, and that is seldom drawn otherwise.
         masking.single, masking.single_kinds = 0.6, ("relation", "size", "place")
         config.objectives.match.every = 2  # it learns as much, for a twentieth of the time less (docs/log.md)
