@@ -65,6 +65,7 @@ FIELDS: dict[str, tuple[type, str]] = {
     "rerank": (int, "how many of the nearest are ranked again by how they match the text or the picture"),
     "method": (str, "greedy, sample, beam or mask_predict"),
     "n": (int, "texts to write"),
+    "width": (int, "of method beam: texts that are kept while searching"),
     "temperature": (float, "of method sample: below 1 is surer, above 1 more varied"),
     "seed": (int, "of method sample"),
 }
@@ -100,12 +101,13 @@ def caption(
     method: str | None = None,
     n: int = 1,
     temperature: float = 1.0,
+    width: int = 4,
     seed: int = 0,
     boxes: list[str] | None = None,
 ) -> Answer:
     """What the model writes about a picture."""
-    around = _boxes(boxes)
-    texts = model.caption(image, lang, style, method, n, temperature=temperature, seed=seed, boxes=around)
+    around, settings = _boxes(boxes), {"temperature": temperature, "width": width, "seed": seed}
+    texts = model.caption(image, lang, style, method, n, boxes=around, **settings)
     return Answer({"captions": texts}, texts)
 
 
