@@ -30,7 +30,7 @@ from xmjax.models.embedders import seen
 from xmjax.models.objects import group, pooled
 from xmjax.models.passes import Passes
 from xmjax.models.regions import GREY, erased
-from xmjax.objectives import make, match, options, total_loss
+from xmjax.objectives import contrast, make, match, options, total_loss
 from xmjax.objectives.answer import Options as AnswerOptions
 from xmjax.objectives.mask_predict import Options as MaskPredictOptions
 from xmjax.objectives.match import drawn, one_of
@@ -236,22 +236,37 @@ def test_nothing_of_a_masked_object_is_seen_through_a_neighbour(config, model):
     assert (np.asarray(erased(jnp.asarray(image), boxes, masked))[0, :16, :16] == GREY).all()
 
 
-def test_objects_without_order_are_a_set(make_config):
-    config = make_config({"model.regions.count": 3, "model.regions.order": False, "objectives": {"contrast": {}}})
+@pytest.mark.parametrize("fusion", ["merged", "coattention"])
+def test_objects_without_order_are_a_set(make_config, fusion):
+    """Masked or not: objects come out in the order they came in, and neither the text nor the match depends on it."""
+    config = make_config({
+        "model.regions.count": 4, "model.regions.order": False, "model.fusion": fusion, "model.matching": True,
+        "objectives": {"match": options("match")},
+    })  # fmt: skip
     params = jax.jit(lambda: init(config))().params
-    model = make_model(config).bind({"params": params})
     rng = np.random.default_rng(0)
-    image = jnp.asarray(rng.integers(0, 256, (1, 32, 32, 3)).astype(np.uint8))
-    boxes = jnp.array([[[0.0, 0, 0.5, 0.5], [0.25, 0.25, 1, 1], [0.5, 0, 1, 0.4]]])
-    text = jnp.full((1, 32), 65, jnp.uint16)
+    image = jnp.asarray(rng.integers(0, 256, (8, 32, 32, 3)).astype(np.uint8))
+    corners = np.sort(rng.random((8, 4, 2, 2)), 2).reshape(8, 4, 4)
+    boxes, masked = jnp.asarray(corners, jnp.float32), jnp.asarray(rng.random((8, 4)) < 0.4)
+    text = jnp.full((8, 32), 65, jnp.uint16)
 
     @jax.jit
-    def fused(boxes):
-        objects = model.grounded(model.encode("image", image), boxes)
-        return model.fuse({"image": objects, "text": model.encode("text", text)})["image"].vectors
+    def fused(boxes, masked):
+        model = make_model(config).bind({"params": params})
+        parts = {"image": model.grounded(model.encode("image", image), boxes, masked)}
+        parts["text"] = model.encode("text", text)
+        found = model.fuse(parts)
+        return found["image"].vectors, found["text"].vectors, model.matches(parts)
 
-    order = jnp.array([2, 0, 1])
-    np.testing.assert_allclose(fused(boxes)[:, order], fused(boxes[:, order]), atol=1e-5)
+    objects, words, match_of = fused(boxes, masked)
+    for _ in range(5):
+        order = jnp.asarray(rng.permuted(np.tile(np.arange(4), (8, 1)), axis=1))
+        moved = jnp.take_along_axis(boxes, order[..., None], 1), jnp.take_along_axis(masked, order, 1)
+        others = fused(*moved)
+        np.testing.assert_allclose(others[0], jnp.take_along_axis(objects, order[..., None], 1), atol=1e-5)
+        np.testing.assert_allclose(others[1], words, atol=1e-5)
+        np.testing.assert_allclose(others[2], match_of, atol=1e-5)
+    assert np.abs(np.diff(objects, axis=1)).max() > 1e-2  # they differ
 
 
 def test_width_stays_with_and_without_coordinates(make_config):
@@ -328,6 +343,10 @@ def test_mismatches_are_made_in_three_ways(config, batch_at, model, monkeypatch,
     """Another text, another picture, or both: all of them and none else, and never a pair that belongs together."""
     batch = jax.tree.map(jnp.asarray, batch_at(config)["image_text"])
     batch |= {"id": batch["id"].at[1].set(batch["id"][0])}
+    batch |= {"caption_id": batch["caption_id"].at[3].set(batch["caption_id"][2])}
+    batch["picture_id"] = jnp.arange(len(batch["id"]), dtype=jnp.int32).at[5].set(4)
+    belonging = np.asarray(contrast.positives(batch, "image", "text")).reshape(len(batch["id"]), len(batch["id"]), -1)
+    assert belonging[0, 1].all() and belonging[2, 3].all() and belonging[4, 5].all() and not belonging[0, 2].any()
     half = dataclasses.replace(config.objectives["match"], both=0.5, every=every)
     objective = make(dataclasses.replace(config, objectives={"match": half}))["match"]
     taken, rows = match.taken, []
@@ -340,7 +359,7 @@ def test_mismatches_are_made_in_three_ways(config, batch_at, model, monkeypatch,
         for k, (picture, text) in enumerate(zip(*rows, strict=True)):
             own = k % count * every
             kinds["picture" * int(picture != own), "text" * int(text != own)] += 1
-            assert k < count or (batch["id"][picture] != batch["id"][text]).all()
+            assert k < count or not belonging[picture, text].any()
     assert kinds.keys() == {("", ""), ("", "text"), ("picture", ""), ("picture", "text")}
     assert kinds["", ""] == kinds["", "text"] == 8 * count
     assert 0.25 < kinds["picture", "text"] / (8 * count) < 0.75

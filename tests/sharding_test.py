@@ -188,17 +188,24 @@ def test_muon_gives_the_losses_of_one_device(make_config, batch_at):
 
 
 @pytest.mark.slow
-def test_objects_and_mismatches_are_those_of_one_device(make_config, batch_at):
+@pytest.mark.parametrize(("fusion", "every"), [("merged", 1), ("coattention", 2)])
+def test_objects_and_mismatches_are_those_of_one_device(make_config, batch_at, fusion, every):
     """Negatives are drawn from the whole batch, wherever its rows lie."""
     names = ("contrast", "match", "regions", "mask_predict")
     config = make_config(
         {
             "model.heads": 8,
+            "model.fusion": fusion,
             "model.regions.count": 4,
             "model.matching": True,
             "model.matching_product": True,
             "optimizer.warmup": 1,
-            "objectives": {name: options(name) for name in names[:3]} | {names[3]: options(names[3], units=6)},
+            "objectives": {
+                "contrast": options("contrast"),
+                "match": options("match", every=every),
+                "regions": options("regions"),
+                "mask_predict": options("mask_predict", units=6),
+            },
         }
     )
     batches = [batch_at(config, i) for i in range(2)]
