@@ -9,13 +9,15 @@ import pytest
 
 from xmjax import predict, sharding, vocab
 from xmjax.config import ModelConfig, TextConfig
-from xmjax.data.arrays import canvas
+from xmjax.data.arrays import canvas, text_ids
 from xmjax.data.playroom import Playroom
 from xmjax.data.playroom.lexicon import RELATIONS
+from xmjax.data.regions import boxes_array
 from xmjax.data.source import Caption
 from xmjax.data.words import pieces
 from xmjax.errors import UserError
 from xmjax.evaluation import EVALUATORS, mask_predict
+from xmjax.evaluation.match import encoded, encoded_image, matched
 from xmjax.model_api import Model
 from xmjax.models.generate import Written
 from xmjax.models.passes import Passes
@@ -38,6 +40,7 @@ def test_a_caption_is_filled_in_where_no_decoder_was_trained(make_config):
     assert len(text) <= config.model.text.max_bytes
     several = loaded.caption(record.image, "ko", method="beam", n=2, width=2, boxes=boxes)
     assert len(set(several)) == 2
+    assert predict.caption(loaded, record.image, "ko", method="beam", n=2, width=2, boxes=given).lines == several
     for arguments, message in (
         ({}, "writes captions by mask_predict with objects: give the boxes of 1 to 4"),
         ({"n": 2, "boxes": boxes}, "n=2 does not go with method='mask_predict': beam"),
@@ -97,10 +100,17 @@ def test_a_single_marked_word_is_masked_whole(make_config, batch_at):
     batch = jax.tree.map(jnp.asarray, batch)
     _, metrics = make(config)["mask_predict"].loss(Passes(bound, batch), jax.random.key(0))
     assert 0 < float(metrics["single_bits_per_byte"]) < 20
+    rows = jnp.arange(len(batch["id"]))
+    others = {"canvas": batch["canvas"].at[rows, 0, jnp.argmax(batch["canvas_single"][:, 0], 1), 1].set(65)}
+    again = make(config)["mask_predict"].loss(Passes(bound, batch | others), jax.random.key(0))[1]
+    assert float(again["single_bits_per_byte"]) != float(metrics["single_bits_per_byte"])  # what is asked is that word
     anywhere = MaskPredict(MaskPredictOptions(single=1.0), config)
     free = Caption("a red bat", "en")  # no words are marked: all may be it
     found = {tuple(np.flatnonzero(anywhere.single(free, np.random.default_rng(seed)))) for seed in range(20)}
     assert found == {(0,), (1,), (2,)}
+    short = MaskPredict(MaskPredictOptions(single=1.0, units=2), config)
+    cut = {tuple(np.flatnonzero(short.single(free, np.random.default_rng(seed)))) for seed in range(20)}
+    assert cut == {(0,), (1,)}  # what has no place is not asked for
     assert not MaskPredict(MaskPredictOptions(), config).single(free, np.random.default_rng(0)).any()
 
 
@@ -170,6 +180,12 @@ def reader(monkeypatch, spelled, units, encode=lambda modality, ids: None):
     return SimpleNamespace(config=ModelConfig(text=TextConfig(embedder="bytes")), encode=encode)
 
 
+def text_of(prompt, words):
+    """The first text of words by bytes, as `judged` spells it."""
+    ids = mask_predict.spelled(mask_predict.cut(prompt, words, 1), prompt.shape[1])
+    return vocab.decode(np.asarray(ids[0]))
+
+
 @pytest.mark.parametrize("left", [False, True])
 def test_what_is_kept_of_a_text_is_what_is_certain_or_what_comes_first(left, monkeypatch):
     """A model that writes one letter everywhere, the surer of it the further back it stands."""
@@ -185,7 +201,7 @@ def test_what_is_kept_of_a_text_is_what_is_certain_or_what_comes_first(left, mon
     model, prompt = reader(monkeypatch, spelled, 6, see), jnp.array([[vocab.SEP, *[vocab.PAD] * 9]])
     words = mask_predict.in_rounds(model, None, prompt, jnp.array([left]), units=6, max_unit_bytes=3)
     jax.effects_barrier()
-    assert vocab.decode(np.asarray(mask_predict.spelled(prompt, words, 1)[0])) == "AAAAAA"
+    assert text_of(prompt, words) == "AAAAAA"
     kept = [np.flatnonzero(ids[1:] == 65).tolist() for ids in seen]
     assert kept == [list(range(i)) if left else list(range(6 - i, 6)) for i in range(6)]
 
@@ -199,7 +215,7 @@ def test_a_text_ends_at_its_first_empty_word(monkeypatch):
     prompt = jnp.array([[vocab.SEP, *[vocab.PAD] * 9]])
     model, size = reader(monkeypatch, spelled, 4), {"units": 4, "max_unit_bytes": 1}
     words = mask_predict.in_rounds(model, None, prompt, jnp.array([False]), **size)
-    found = mask_predict.spelled(prompt, words, 1)
+    found = mask_predict.spelled(mask_predict.cut(prompt, words, 1), 10)
     assert found.tolist() == [[65, 65, vocab.EOS, *[vocab.PAD] * 7]]
 
 
@@ -213,7 +229,10 @@ def test_a_text_that_has_no_room_ends_between_two_words(monkeypatch):
     prompt = jnp.array([[*b"ko", vocab.SEP, *[vocab.PAD] * 37]])
     model, size = reader(monkeypatch, spelled, 6), {"units": 6, "max_unit_bytes": 15}
     words = mask_predict.in_rounds(model, None, prompt, jnp.array([False]), **size)
-    assert vocab.decode(np.asarray(mask_predict.spelled(prompt, words, 1)[0])) == "가나다라마" * 2
+    assert text_of(prompt, words) == "가나다라마" * 2
+    whole = mask_predict.cut(prompt, words, 1)[0]
+    assert whole[2, :3].tolist() == [vocab.sentinel(0), vocab.EOS, vocab.PAD]  # what has no room is the end
+    assert (whole[3:] == vocab.PAD).all()
 
 
 def test_a_search_pays_for_the_word_that_has_no_room(monkeypatch):
@@ -226,9 +245,25 @@ def test_a_search_pays_for_the_word_that_has_no_room(monkeypatch):
     prompts = jnp.array([[*b"ko", vocab.SEP, *[vocab.PAD] * 37]] * 2)
     model = reader(monkeypatch, spelled, 6)
     words, score = mask_predict.beam_search(model, None, prompts, units=6, max_unit_bytes=15, width=2)
-    texts = [vocab.decode(np.asarray(ids)) for ids in mask_predict.spelled(prompts, words[0], 1)]
+    texts = [text_of(prompts[:1], words[:, k]) for k in range(2)]
     assert texts[0] == "가나다라마" * 2 and len(set(texts)) == 2
     assert score[0].tolist() == pytest.approx([-1.5, -2.0])
+
+
+def test_a_search_finds_a_text_once(monkeypatch):
+    """An empty word and one without room end a text alike."""
+
+    def spelled(model, memory, valid, prompt, length, width):
+        long, empty = [*"가나다라마".encode(), vocab.EOS], [vocab.EOS, *[vocab.PAD] * 15]
+        words = jnp.tile(jnp.array([long, empty]), (2, 1, 1))
+        return Written(words, jnp.tile(jnp.array([-0.5, -1.0]), (2, 1)))
+
+    prompts = jnp.array([[*b"ko", vocab.SEP, *[vocab.PAD] * 37]] * 2)
+    words, score = mask_predict.beam_search(
+        reader(monkeypatch, spelled, 6), None, prompts, units=6, max_unit_bytes=15, width=2
+    )
+    texts = [text_of(prompts[:1], words[:, k]) for k in range(2) if score[0, k] > -np.inf]
+    assert len(set(texts)) == len(texts) == 2
 
 
 @pytest.mark.parametrize(("width", "text"), [(1, "AC"), (2, "BC")])
@@ -252,12 +287,12 @@ def test_a_search_finds_the_likelier_of_two_captions(width, text, monkeypatch):
     )
     prompts = jnp.array([[vocab.SEP, *[vocab.PAD] * 9]] * width)
     words, score = mask_predict.beam_search(model, None, prompts, units=4, max_unit_bytes=1, width=width)
-    assert vocab.decode(np.asarray(mask_predict.spelled(prompts, words[0], 1)[0])) == text
+    assert text_of(prompts[:1], words[:, 0]) == text
     assert score[0, 0] == pytest.approx({1: -2.4, 2: -1.0}[width])
 
 
 def test_the_agreement_of_words_is_what_each_costs_where_all_others_are_known(make_config, batch_at):
-    """Words behind the end cost nothing, and the end does."""
+    """Places behind the end cost nothing, and the end does."""
     config = make_config({
         "model.regions.count": 4, "model.text.max_bytes": 64,
         "objectives": {"mask_predict": options("mask_predict", units=6)},
@@ -285,7 +320,57 @@ def test_the_agreement_of_words_is_what_each_costs_where_all_others_are_known(ma
     np.testing.assert_allclose(agreement(words), expected, rtol=1e-4)
     ends = jnp.asarray(np.array(counts) - 1)[:, None, None]
     noise = jnp.where((jnp.arange(6)[:, None] > ends) & (jnp.arange(17) == 1), 66, words)
-    np.testing.assert_allclose(agreement(noise), agreement(words), rtol=1e-5)
+    np.testing.assert_array_equal(mask_predict.cut(prompt, noise, each), words)
+
+
+def test_texts_are_judged_by_their_pictures_too(make_config):
+    """The match of each text with its own picture is added, whatever stands behind it in the row."""
+    config = make_config({
+        "model.regions.count": 4, "model.text.max_bytes": 64, "model.matching": True, "model.matching_product": True,
+        "objectives": {"match": options("match"), "mask_predict": options("mask_predict", units=6)},
+    })  # fmt: skip
+    params = dict(jax.jit(lambda: init(config))().params)
+    rng = np.random.default_rng(0)
+    params["matching_product"] = jnp.asarray(rng.standard_normal(params["matching_product"].shape), jnp.float32)
+    records, texts = Playroom("val").read(range(2)), ["a red bat", "파란 여우", "a fox"]
+    image = jnp.asarray(np.stack([r.image for r in records]))
+    boxes = jnp.asarray(np.stack([boxes_array(r.regions, 4) for r in records]))
+    prompt, words = (np.stack(x) for x in zip(*(canvas(Caption(t, "en"), 6, 15, 64) for t in texts), strict=True))
+    prompt, words = jnp.asarray(prompt[:2]), jnp.asarray(np.stack([words, words[::-1]]))
+    settings = mask_predict.settings(config)
+    assert settings["matches"] and settings["units"] == 6
+
+    @jax.jit
+    def judged():
+        model = make_model(config).bind({"params": params})
+        mask_predict.set_up(model)
+        other = encoded_image(model, image, boxes)
+        with_, without = (mask_predict.judged(model, image, other, prompt, words, told) for told in (True, False))
+        ids = jnp.asarray(np.stack([text_ids(t, 64) for t in texts + texts[::-1]]))
+        shown = jnp.repeat(image, 3, 0), jnp.repeat(boxes, 3, 0)
+        return with_, without[1], matched(model, *encoded(model, *shown, ids))
+
+    (found, whole), agreed, logits = judged()
+    spelled = [[vocab.decode(np.asarray(ids)) for ids in row] for row in found]
+    assert spelled == [texts, texts[::-1]]
+    np.testing.assert_allclose(whole - agreed, jax.nn.log_sigmoid(logits).reshape(2, 3), atol=1e-4)
+    assert np.std(logits) > 1e-3
+
+
+def test_a_search_puts_the_best_first_and_no_text_twice(monkeypatch):
+    ids = jnp.broadcast_to(jnp.arange(65, 69)[None, :, None], (2, 4, 10)).at[0, 2].set(65)
+    score = jnp.array([[-3.0, -2.0, -1.0, -0.5], [-1.0, -2.0, -4.0, -3.0]])
+    for name, stub in {
+        "set_up": lambda model: None,
+        "repeated": lambda tokens, count: None,
+        "beam_search": lambda *_, **size: (None, jnp.where(jnp.arange(4) == 3, -jnp.inf, jnp.zeros((2, 4)))),
+        "judged": lambda *_: (ids, score),
+    }.items():
+        monkeypatch.setattr(mask_predict, name, stub)
+    model, prompt = reader(monkeypatch, None, 1), jnp.full((2, 10), vocab.PAD)
+    found = mask_predict.searched(model, None, None, prompt, units=1, max_unit_bytes=1, width=4, matches=False)
+    assert found.ids[:, :3, 0].tolist() == [[66, 65, 65], [65, 66, 67]]
+    assert found.log_probability.tolist() == [[-2, -3, -np.inf, -np.inf], [-1, -2, -4, -np.inf]]
 
 
 @pytest.mark.parametrize("better", range(4))
@@ -297,21 +382,25 @@ def test_the_best_text_is_kept(better, monkeypatch):
         return jnp.concatenate([jnp.full_like(ids, vocab.sentinel(0)), ids, jnp.full_like(ids, vocab.EOS)], -1)
 
     def beam_search(model, other, prompts, **size):
-        return word(jnp.array([[67, 68, 69]])), jnp.array([[-1.0, -2.0, -jnp.inf]])
+        return word(jnp.array([[67, 68, 69], [99, 100, 101]])), jnp.array([[-1.0, -2.0, -jnp.inf]] * 2)
 
-    score = jnp.where(jnp.arange(5) == better, -1.0, -2.0).at[4].set(0.0)
+    def in_rounds(model, other, prompt, left, **size):
+        return word(jnp.where(left, 66, 65) + 32 * (jnp.arange(4) // 2))  # capitals for the first picture
+
+    score = jnp.where(jnp.arange(5) == jnp.array([[better], [3 - better]]), -1.0, -2.0).at[:, 4].set(0.0)
     for name, stub in {
         "set_up": lambda model: None,
         "repeated": lambda tokens, count: None,
-        "in_rounds": lambda model, other, prompt, left, **size: word(jnp.where(left, 66, 65)),
+        "in_rounds": in_rounds,
         "beam_search": beam_search,
-        "judged": lambda model, image, other, prompt, words, matches: (words[..., 0, 1:], score[None]),
+        "judged": lambda model, image, other, prompt, words, matches: (words[..., 0, 1:], score),
     }.items():
         monkeypatch.setattr(mask_predict, name, stub)
-    prompt = jnp.array([[vocab.SEP, *[vocab.PAD] * 9]])
+    prompt = jnp.array([[vocab.SEP, *[vocab.PAD] * 9]] * 2)
     model = reader(monkeypatch, None, 1)
     found = mask_predict.filled_in(model, None, None, prompt, units=1, max_unit_bytes=1, width=3)
-    assert [vocab.decode(np.asarray(ids[0])) for ids in found] == ["ABCD"[better], "A", "B", "C"]
+    texts = [[vocab.decode(np.asarray(ids)) for ids in rows] for rows in found]
+    assert texts == [["ABCD"[better], "abcd"[3 - better]], ["A", "a"], ["B", "b"], ["C", "c"]]
 
 
 def test_the_oracle_of_captions_that_are_filled_in_knows_their_room(make_config):
@@ -332,6 +421,8 @@ def test_the_oracle_of_captions_that_are_filled_in_knows_their_room(make_config)
         ({"model.text.embedder": "characters"}, {"units": 6}, "fixed number of bytes"),
         ({}, {"units": 6, "unknown": 0.6, "begun": 0.6}, "more than 1 together"),
         ({}, {"units": 6, "single": 1.5}, "single=1.5: must be a share"),
+        ({}, {"units": 6, "single_kinds": ("size",)}, "single=0 takes nothing"),
+        ({}, {"units": 6, "single": 0.5, "single_kinds": ("sizes",)}, "single_kinds='sizes'.*size"),
         ({}, {"units": 0}, "units"),
         ({}, {"units": 6, "written": 0}, "written"),
         ({}, {"units": 6, "max_unit_bytes": 3}, "max_unit_bytes"),

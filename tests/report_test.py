@@ -90,6 +90,8 @@ def example(right: bool, **more) -> dict:
         "exact": True,
         "references": ["a red boat"],
         "nearest": [["a red boat", 0.91], ["a pear", 0.3]],
+        "unmasked": "a boat in red",
+        "unmasked certain_first": "a red red boat",
     } | more
 
 
@@ -131,6 +133,7 @@ def test_whole_report(workdir):
     assert len(pictures) == 20 and Image.open(io.BytesIO(pictures[0])).size == (8, 8)
     assert page.text.count("the answer, not among these") == 10
     assert "details" in {tag for tag, _ in page.tags}
+    assert re.search(r"chosen\W+a boat in red", page.text) and re.search(r"certain first\W+a red red boat", page.text)
 
 
 def test_nothing_from_elsewhere(workdir):

@@ -70,10 +70,8 @@ class Loaded:
           objects: whether it reads objects for that.
         """
         regions = self.config.model.regions
-        most, given = (
-            regions.given if objects else 0,
-            [Region(checked_box(b), "") for b in (() if boxes is None else boxes)],
-        )
+        most = regions.given if objects else 0
+        given = [Region(checked_box(box), "") for box in (() if boxes is None else boxes)]
         shown = any(one is not None for one in listed(image) or [image])
         if given and not most:
             what = "objects that it finds itself" if objects and regions.discovered else "whole pictures"

@@ -96,9 +96,7 @@ class Model(Loaded):
     Texts longer than the model reads are cut off, as in training, but for those that something is asked of. What is
     compiled is kept: shapes do not depend on the inputs.
 
-    Attributes:
-      config: of the run.
-      step: of the checkpoint.
+    What it has of a run is told by `Loaded`.
     """
 
     _index: tuple[tuple[Path, int | None], search.Index] | None = None
@@ -338,7 +336,7 @@ class Model(Loaded):
           style: name of the wording, for runs that have several; default their plainest.
           method: "greedy" (the likeliest byte after byte), "sample", "beam", or "mask_predict" (an unknown text is
             filled in, see `evaluation.mask_predict`); default greedy, or mask_predict of a run that has trained it and
-            not caption, of which a beam search fills words in too.
+            not caption, of which a beam search fills words in too and puts first what agrees and matches best.
           n: texts of each picture; more than one are drawn by "sample" or found by "beam".
           boxes: where words are filled in by a model that reads objects: those of a single picture, (y0, x0, y1, x1)
             as fractions of the side.
@@ -410,22 +408,21 @@ class Model(Loaded):
     def _filled_in(
         self, data: np.ndarray, around: np.ndarray, about: Caption, options: Any, width: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Ids [B, K, L] and scores [B, K] of texts that are filled in: one in rounds, or K of a search.
+        """Ids [B, K, L] and scores [B, K] of texts that are filled in: the one that is chosen, or K of a search.
 
         Args:
           data: the pictures.
           around: boxes of the objects of each.
           about: language and style.
           options: of `mask_predict`.
-          width: K; 0 does not search, and K is 1.
+          width: K; 0 returns the chosen one alone.
         """
-        size = {"units": options.units, "max_unit_bytes": options.max_unit_bytes}
-        prompt, _ = canvas(about, **size, length=self.config.model.text.max_bytes)
-        size["matches"] = "match" in self.config.objectives
-        shown = (data, *(np.repeat(each[None], len(data), 0) for each in (around, prompt)))
+        prompt, _ = canvas(about, options.units, options.max_unit_bytes, self.config.model.text.max_bytes)
+        shown = (data, *(np.repeat(given[None], len(data), 0) for given in (around, prompt)))
+        settings = mask_predict.settings(self.config)
         if width:
-            return self._call(mask_predict.searched, *shown, **size, width=width)
-        return self._call(mask_predict.filled_in, *shown, **size).exact[:, None], np.zeros((len(data), 1))
+            return self._call(mask_predict.searched, *shown, **settings, width=width)
+        return self._call(mask_predict.filled_in, *shown, **settings).exact[:, None], np.zeros((len(data), 1))
 
     def _decoded(self, ids: Iterable[Iterable[np.ndarray]], several: Any) -> Any:
         texts = [[vocab.whole(vocab.decode(one)) for one in row] for row in ids]

@@ -35,7 +35,8 @@ _EVALUATORS = {
     "rerank": "The best of the towers, put in order again by the matching score.",
     "objects": "What a masked object is called, told by the text and what is left of the picture; "
     "and pictures found by the objects that a text makes expect.",
-    "mask_predict": "Captions filled in from nothing, what is certain first, what comes first, or by a search.",
+    "mask_predict": "Captions filled in from nothing: what is certain first, what comes first, by a search, and the "
+    "one of all these that is chosen (exact).",
     "localize": "Where in the picture the sound comes from: the box around the largest part of the map.",
     "arithmetic": "The picture of one toy, less its name, plus another's, is nearest to the other's picture.",
     "zero_shot": "Which label a picture has, by the texts of the labels alone.",
@@ -221,7 +222,7 @@ def _card(name: str, example: Mapping[str, Any]) -> dict[str, Any]:
         "caption": example.get("caption"),
         "exact": example.get("exact"),
         "filled_in": [
-            (key.removeprefix("unmasked").strip().replace("_", " ") or "what is certain first", str(text))
+            (key.removeprefix("unmasked").strip().replace("_", " ") or "chosen", str(text))
             for key, text in example.items()
             if key.startswith("unmasked")
         ],

@@ -5,6 +5,7 @@ from typing import Any
 
 from xmjax import vocab
 from xmjax.config import STREAMS, AudioConfig, Config, ModelConfig
+from xmjax.data.playroom.language import KINDS_OF_WORDS
 from xmjax.data.playroom.world import GRADES
 from xmjax.errors import UserError
 from xmjax.models.fusion import FUSIONS
@@ -265,6 +266,8 @@ def _objective(name: str, options: Any, config: Config) -> None:
               f"objectives.{name} hears sounds; set it to True")  # fmt: skip
         check(stream.further or not read & {*model.others}, f"{where}.further", False,
               f"objectives.{name} reads {', '.join(sorted(read & {*model.others}))}; set it to True")  # fmt: skip
+        for kind in getattr(options, "single_kinds", ()):
+            one_of(f"objectives.{name}.single_kinds", kind, *KINDS_OF_WORDS)
     for field in (
         "rate", "drop", "entities", "thirds", "gain", "parallel", "wrong", "hard", "both", "words", "begun", "unknown",
         "everything", "single",

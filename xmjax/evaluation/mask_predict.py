@@ -1,4 +1,4 @@
-"""Mask-predict: captions written by filling an unknown text, several words at a time."""
+"""Mask-predict: captions written by filling in an unknown text, in rounds and by a search, and chosen of."""
 
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from xmjax import vocab
+from xmjax.config import Config
 from xmjax.data.arrays import canvas, prompt_of
 from xmjax.data.regions import boxes_array
 from xmjax.data.source import Caption
@@ -31,7 +32,7 @@ BEAMS = 4
 
 @EVALUATORS.register("mask_predict")
 class MaskPredictEvaluator(Evaluator):
-    """Captions that are equal to one of the record's own, written in rounds from an unknown text.
+    """Captions that are equal to one of the record's own, filled in from an unknown text.
 
     What is certain is kept first in "certain_first", what comes first in "from_the_left"; "by_beam" is the likeliest of
     those that a search from the left finds, "exact" the best of all these (`judged`), and "shuffled_image" "exact" with
@@ -48,20 +49,19 @@ class MaskPredictEvaluator(Evaluator):
         self.captions = [r.captions[i % len(r.captions)] for i, r in enumerate(self.records)]
         self.references = [references(c, r) for c, r in zip(self.captions, self.records, strict=True)]
         boxes = np.stack([boxes_array(r.regions, max(1, count)) for r in self.records])
-        size = {"units": options.units, "max_unit_bytes": options.max_unit_bytes}
+        units, most, length = options.units, options.max_unit_bytes, config.model.text.max_bytes
         self.shown = self.pictures(self.records), boxes
-        self.prompts = np.stack([canvas(c, **size, length=config.model.text.max_bytes)[0] for c in self.captions])
+        self.prompts = np.stack([canvas(c, units, most, length)[0] for c in self.captions])
         self.donor = others_picture(self.captions, self.references, self.records)
-        matches = "match" in config.objectives
-        self.fill = self.compiled(lambda *shown: filled_in(*shown, **size, matches=matches)._asdict())
+        self.fill = self.compiled(lambda *shown: filled_in(*shown, **settings(config))._asdict())
 
     def has_room(self, caption: Caption, text: str) -> bool:
-        """Whether a text and its end have places and room behind the prompt of a caption."""
+        """Whether a text has places and room behind the prompt of a caption; its end needs none."""
         options, model = self.config.objectives["mask_predict"], self.config.model
         words, each = pieces(text, options.max_unit_bytes), bytes_a_token(model)
-        lengths = (len(vocab.utf8(prompt_of(caption))) + 1, *(len(vocab.utf8(word)) for word in words), each)
+        lengths = (len(vocab.utf8(prompt_of(caption))) + 1, *(len(vocab.utf8(word)) for word in words))
         taken = sum(in_tokens(length, each) for length in lengths)
-        return len(words) < options.units and taken <= model.text.max_bytes
+        return len(words) <= options.units and taken <= model.text.max_bytes
 
     def __call__(self, params):
         if not self.records:
@@ -91,6 +91,13 @@ class MaskPredictEvaluator(Evaluator):
             },
             examples,
         )
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """What `filled_in` and `searched` are told of a run that has trained `mask_predict`."""
+    options, match = config.objectives["mask_predict"], config.objectives.get("match")
+    matches = match is not None and match.modality == options.modality
+    return {"units": options.units, "max_unit_bytes": options.max_unit_bytes, "matches": matches}
 
 
 class Filled(NamedTuple):
@@ -135,12 +142,12 @@ def filled_in(
     set_up(model)
     other, size = encoded_image(model, image, boxes), {"units": units, "max_unit_bytes": max_unit_bytes}
 
-    def each(count: int) -> tuple[Tokens, Int[Array, "BN L"]]:
+    def copies(count: int) -> tuple[Tokens, Int[Array, "BN L"]]:
         return repeated(other, count), jnp.repeat(prompt, count, 0)
 
-    left = jnp.arange(2 * len(prompt)) % 2 == 1
-    in_two = rearrange(in_rounds(model, *each(2), left, **size), "(b n) s w -> b n s w", n=2)
-    beams, found = beam_search(model, *each(width), **size, width=width)
+    left = jnp.tile(jnp.array([False, True]), len(prompt))
+    in_two = rearrange(in_rounds(model, *copies(2), left, **size), "(b n) s w -> b n s w", n=2)
+    beams, found = beam_search(model, *copies(width), **size, width=width)
     words = jnp.concatenate([in_two, beams], 1)
     texts, score = judged(model, image, other, prompt, words, matches)
     score = jnp.where(jnp.pad(found, ((0, 0), (2, 0))) > -jnp.inf, score, -jnp.inf)
@@ -166,8 +173,8 @@ def judged(
     """
     count, each = words.shape[1], bytes_a_token(model.config)
     other, prompts = repeated(other, count), jnp.repeat(prompt, count, 0)
-    words = rearrange(words, "b n s w -> (b n) s w")
-    score, texts = agreement(model, other, prompts, words), spelled(prompts, words, each)
+    words = cut(prompts, rearrange(words, "b n s w -> (b n) s w"), each)
+    score, texts = agreement(model, other, prompts, words), spelled(words, prompt.shape[1])
     if matches:
         read = jnp.where(texts == vocab.EOS, vocab.PAD, texts)
         seen = jnp.repeat(vectors(model, image, "image"), count, 0)
@@ -178,17 +185,22 @@ def judged(
 
 def set_up(model: Any) -> None:
     """Makes what a decoder keeps outside of loops: made inside of one, it could not be read in the next."""
-    assert model.decoder.positions is not None
+    _ = model.decoder.positions
 
 
 def agreement(model: Any, other: Tokens, prompt: Int[Array, "B L"], words: Int[Array, "B S W"]) -> Float[Array, " B"]:
     """Sums of the log-probabilities of texts' words, each given all others (Salazar et al. 2020).
 
     In whatever order a text is written, a word may be likely as long as others are unknown and then not go with what is
-    written there. That shows here, where each word is masked in turn.
+    written there. That shows here, where each word is masked in turn, the end too.
+
+    Args:
+      model: a `Crossmodal` bound to its parameters.
+      other: what is fused of the pictures.
+      prompt: language and style.
+      words: what `cut` returned.
     """
     places, each = jnp.arange(words.shape[1]), bytes_a_token(model.config)
-    words = jnp.where((places <= end_of(words))[..., None], words, vocab.PAD)
     behind = words[..., 0] == vocab.PAD
 
     def one(k: Array) -> Array:
@@ -225,10 +237,10 @@ def in_rounds(
     start = jnp.full((rows * units, 1), vocab.sentinel(0), jnp.int32)
     empty = jnp.where(jnp.arange(max_unit_bytes + 1) == 0, vocab.EOS, vocab.PAD)
 
-    def one(round: Array, carried: tuple[Array, Array]) -> tuple[Array, Array]:
+    def one(done: Array, carried: tuple[Array, Array]) -> tuple[Array, Array]:
         words, certain = carried
         inside = place <= end_of(words)
-        count = jnp.sum(inside, -1, keepdims=True) * (units - round) // units
+        count = jnp.sum(inside, -1, keepdims=True) * (units - done) // units
         sooner = jnp.where(left[:, None], -place.astype(jnp.float32), certain)
         rank = jnp.argsort(jnp.argsort(jnp.where(inside, sooner, jnp.inf), -1), -1)
         again = ~inside | (rank < jnp.maximum(count, 1))
@@ -237,7 +249,7 @@ def in_rounds(
         memory = rearrange(vectors, "b s d -> (b s) 1 d")
         found, sure = beam(model, memory, jnp.ones(memory.shape[:2], bool), start, max_unit_bytes, width=1)
         found, sure = (rearrange(x[:, 0], "(b s) ... -> b s ...", b=rows) for x in (found, sure))
-        found = jnp.where(text.inside[..., None], found, empty)
+        found, sure = jnp.where(text.inside[..., None], found, empty), jnp.where(text.inside, sure, -jnp.inf)
         found = jnp.concatenate([jnp.full((rows, units, 1), vocab.sentinel(0)), found], -1)
         return jnp.where(again[..., None], found, words), jnp.where(again, sure, certain)
 
@@ -269,7 +281,9 @@ def searched(
     many, prompts = repeated(other, width), jnp.repeat(prompt, width, 0)
     words, found = beam_search(model, many, prompts, units=units, max_unit_bytes=max_unit_bytes, width=width)
     texts, score = judged(model, image, other, prompt, words, matches)
-    score, order = jax.lax.top_k(jnp.where(found > -jnp.inf, score, -jnp.inf), width)
+    equal = jnp.all(texts[:, :, None] == texts[:, None], -1)  # one text may be cut into words in several ways
+    again = jnp.any(equal & (jnp.arange(width)[:, None] > jnp.arange(width)), -1)
+    score, order = jax.lax.top_k(jnp.where((found > -jnp.inf) & ~again, score, -jnp.inf), width)
     return Written(jnp.take_along_axis(texts, order[..., None], 1), score)
 
 
@@ -302,8 +316,9 @@ def beam_search(
         found = jnp.concatenate([jnp.full((*found.shape[:2], 1), vocab.sentinel(0)), found], -1)
         taken = in_tokens(jnp.sum((found != vocab.PAD) & (found != vocab.EOS), -1) - 1, each) // each
         fits = text.token[:, k, None] + taken <= length // each
-        # Of words without room, which all end the text, the first alone is tried.
-        sure = jnp.where(~fits & (jnp.cumsum(~fits, -1) > 1), -jnp.inf, sure)
+        # Of what ends the text, the empty word and all those without room, the likeliest alone is tried.
+        ends = ~fits | (found[..., 1] == vocab.EOS)
+        sure = jnp.where(ends & (jnp.cumsum(ends, -1) > 1), -jnp.inf, sure)
         found = rearrange(jnp.where(fits[..., None], found, empty), "(b k) n l -> b (k n) l", b=rows)
         # What has ended, or has no more room, has one way to go on, which costs nothing.
         over = ended | ~rearrange(text.inside[:, k], "(b k) -> b k", b=rows)
@@ -327,9 +342,17 @@ def end_of(words: Int[Array, "B S W"]) -> Int[Array, "B 1"]:
     return jnp.where(jnp.any(ends, -1), jnp.argmax(ends, -1), words.shape[1] - 1)[:, None]
 
 
-def spelled(prompt: Int[Array, "B L"], words: Int[Array, "B S W"], bytes_a_token: int) -> Int[Array, "B L"]:
-    """Words as one text, up to the first empty one or as far as there is room behind a prompt; EOS, then PAD."""
+def cut(prompt: Int[Array, "B L"], words: Int[Array, "B S W"], bytes_a_token: int) -> Int[Array, "B S W"]:
+    """Words up to the first empty one, or to an empty one where there is no more room; PAD behind it."""
+    place, nothing = jnp.arange(words.shape[1]), jnp.zeros(words.shape[:2], bool)
+    text = composed(prompt, words, nothing, prompt.shape[1], bytes_a_token)
+    end = jnp.minimum(end_of(words), jnp.sum(jnp.cumprod(text.inside, -1), -1, keepdims=True))
+    empty = jnp.where(jnp.arange(words.shape[2]) == 1, vocab.EOS, vocab.PAD).at[0].set(vocab.sentinel(0))
+    words = jnp.where(((place == end) & ~text.inside)[..., None], empty, words)
+    return jnp.where((place <= end)[..., None], words, vocab.PAD)
+
+
+def spelled(words: Int[Array, "B S W"], length: int) -> Int[Array, "B L"]:
+    """Words that were `cut` as one text; EOS, then PAD."""
     known, unprompted = jnp.zeros(words.shape[:2], bool), jnp.full((len(words), 1), vocab.PAD, jnp.int32)
-    kept = jnp.arange(words.shape[1]) <= end_of(words)
-    kept &= composed(prompt, words, known, prompt.shape[1], bytes_a_token).inside
-    return composed(unprompted, jnp.where(kept[..., None], words, vocab.PAD), known, prompt.shape[1], 1).ids
+    return composed(unprompted, words, known, length, 1).ids

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 
 from xmjax import vocab
 from xmjax.config import ModelConfig
-from xmjax.data.arrays import canvas, caption_words, draw
+from xmjax.data.arrays import canvas, caption_words, draw, prompt_of
 from xmjax.data.source import Caption
 from xmjax.data.words import pieces
 from xmjax.errors import UserError
@@ -76,6 +76,8 @@ class MaskPredict(base.Objective):
             )
         if options.unknown + options.begun > 1:
             raise UserError("config.objectives.mask_predict: the shares unknown and begun are more than 1 together")
+        if options.single_kinds and not options.single:
+            raise UserError("config.objectives.mask_predict.single_kinds says of what single=0 takes nothing: raise it")
 
     def features(self, example: Any) -> dict[str, np.ndarray]:
         o, length = self.options, self.config.model.text.max_bytes
@@ -85,18 +87,21 @@ class MaskPredict(base.Objective):
         return {"canvas_prompt": np.array(prompts), "canvas": np.array(units), "canvas_single": np.array(single)}
 
     def single(self, caption: Caption, rng: np.random.Generator) -> Bool[np.ndarray, " S"]:
-        """The places of the one word of a caption that is masked; none where more of it are."""
+        """The places of the one word of a caption that is masked; none where masks are drawn as they always are."""
         o, places = self.options, np.zeros(self.options.units, bool)
         if not o.single or rng.random() >= o.single:
             return places
-        marked = caption_words(caption)
+        each = bytes_a_token(self.config.model)
+        sizes = [len(vocab.utf8(piece)) for piece in pieces(caption.text, o.max_unit_bytes)][: o.units]
+        room = self.config.model.text.max_bytes - in_tokens(len(vocab.utf8(prompt_of(caption))) + 1, each)
+        ends = np.cumsum(sizes)[np.cumsum([in_tokens(size, each) for size in sizes]) <= room]
+        marked = [word for word in caption_words(caption) if len(ends) and word.end <= ends[-1]]
         if o.single_kinds:
             there = [kind for kind in o.single_kinds if any(word.kind == kind for word in marked)]
             kind = there[rng.integers(len(there))] if there else None
             marked = [word for word in marked if word.kind == kind]
         if marked:
             word = marked[rng.integers(len(marked))]
-            ends = np.cumsum([len(vocab.utf8(piece)) for piece in pieces(caption.text, o.max_unit_bytes)])[: o.units]
             starts = np.concatenate([[0], ends[:-1]])
             places[: len(ends)] = (starts < word.end) & (ends > word.start)
         return places

@@ -21,6 +21,9 @@ STYLES = ("pair", "list", "size", "one", "place")
 ALL_STYLES = (*STYLES, "plain", "bare")
 """Every wording: "plain" names two toys and "bare" one, without colour, the hardest for homographs."""
 
+KINDS_OF_WORDS = ("kind", "color", "size", "relation", "place")
+"""What a marked word can be (`data.source.Word`)."""
+
 MAX_BYTES = 64
 """No caption is longer than this in UTF-8."""
 
