@@ -119,6 +119,30 @@ def test_a_repeated_pair_is_not_pushed_apart():
         assert float(unknown[0, 1]) < 0  # without knowing, a false negative
 
 
+@pytest.mark.parametrize(
+    "chosen",
+    [{}, {"loss": "sigmoid"}, {"loss": "ranking", "margin": 0.2}, {"chunk": 1}, {"margin": 0.3, "variable": True}],
+)
+def test_a_repeated_record_changes_no_loss(make_config, tiny_params, tiny_batch, chosen):
+    """Each record counts once however often the batch has it; without ids the loss would be another."""
+    batch = jax.tree.map(lambda x: jnp.asarray(x[:4]), tiny_batch["image_text"])
+    again = jax.tree.map(lambda x: x[jnp.array([0, 1, 1, 2, 3, 3, 3, 1])], batch)
+    config = make_config({"objectives": {"contrast": options("contrast", **chosen)}})
+
+    @jax.jit
+    def loss(batch):
+        passes = Passes(make_model(config).bind({"params": tiny_params}), batch)
+        return make(config)["contrast"].loss(passes, jax.random.key(0))[0]
+
+    assert float(loss(again)) == pytest.approx(float(loss(batch)), rel=1e-5)
+    strangers = again | {
+        "id": jnp.arange(8, dtype=jnp.int32),
+        "caption_id": jnp.arange(16, dtype=jnp.int32).reshape(8, 2),
+    }
+    strangers.pop("picture_id", None)
+    assert abs(float(loss(strangers)) - float(loss(batch))) > 1e-2
+
+
 def test_false_negatives_are_counted(make_config, tiny_params, tiny_batch):
     images = tiny_batch["image_text"]["image"][:4]
     text = np.zeros((4, 2, tiny_batch["image_text"]["text"].shape[-1]), np.uint16)

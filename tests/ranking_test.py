@@ -9,7 +9,8 @@ from xmjax.errors import UserError
 from xmjax.models.embedders import Tokens
 from xmjax.models.passes import Passes
 from xmjax.objectives import OBJECTIVES, make, options, total_loss
-from xmjax.objectives.contrast import infonce_loss, ranking_loss, squared, variable_margin
+from xmjax.objectives.chunks import Side
+from xmjax.objectives.contrast import Known, infonce_loss, ranking_loss, squared, variable_margin
 
 N, E = 6, 5
 
@@ -116,11 +117,14 @@ def test_an_image_with_several_captions_is_an_anchor_of_each():
     rng = np.random.default_rng(2)
     images, texts = unit(rng, 3), unit(rng, 6)
     positive = np.repeat(np.eye(3, dtype=bool), 2, 1)
-    first, second, square = squared(*map(jnp.asarray, (images, texts, positive)))
+    none = jnp.zeros((0, 1), int)
+    sides = [Side(jnp.asarray(x), Known(none, none, jnp.arange(1.0, len(x) + 1))) for x in (images, texts)]
+    first, second, square, *shares = squared(*sides, jnp.asarray(positive))
     np.testing.assert_array_equal(first, np.repeat(images, 2, 0))
     np.testing.assert_array_equal(second, texts)
     assert square.shape == (6, 6) and bool(jnp.diagonal(square).all()) and int(square.sum()) == 12
-    back = squared(*map(jnp.asarray, (texts, images, positive.T)))
+    np.testing.assert_array_equal(shares, [[1, 1, 2, 2, 3, 3], [1, 2, 3, 4, 5, 6]])
+    back = squared(*sides[::-1], jnp.asarray(positive.T))
     np.testing.assert_array_equal(back[1], np.repeat(images, 2, 0))
 
 

@@ -17,6 +17,9 @@ from xmjax.training import flops
 
 LOSSES = ("infonce", "sigmoid", "ranking")
 
+Share = Float[Array, " _"] | float
+"""How much each row counts."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Options(base.Options):
@@ -46,11 +49,13 @@ class Known(NamedTuple):
     Attributes:
       ids: of each row's record, and, where one of the modalities is the image, of its picture.
       captions: ids of the captions that a row has, where equal captions count; else none.
+      share: one over how often the batch has a row's record, so that a loss does not change where one is repeated.
       images: vectors of the records' images, without a gradient, where the margin varies with them.
     """
 
     ids: Integer[Array, "R N"]
     captions: Integer[Array, "R C"]
+    share: Float[Array, " R"] | float = 1.0
     images: Float[Array, "B E"] | None = None
 
 
@@ -87,9 +92,9 @@ class Contrast(base.Objective):
         o, scale = self.options, passes.model.scale()
         first, second = self._side(passes, o.first, o.second), self._side(passes, o.second, o.first)
         if o.loss == "ranking":  # an image with several captions is an anchor of each
-            x, y, positive = squared(first.vectors, second.vectors, belong(first.about, second.about))
+            x, y, positive, *shares = squared(first, second, belong(first.about, second.about))
             scores = x @ y.T
-            loss = ranking_loss(scores, positive, *self._margins(first.about, second.about, scores.shape))
+            loss = ranking_loss(scores, positive, *self._margins(first.about, second.about, scores.shape), *shares)
             best = maxima(scores, positive)
             together = jnp.sum(belong(first.about, second.about), 1)
         else:
@@ -99,8 +104,9 @@ class Contrast(base.Objective):
                 rows, columns = chunks.compare(self._block, parts, first, second, scalars)
             else:
                 rows, columns = self._block(first, second, scalars)
-            loss = sigmoid_of(rows) if o.loss == "sigmoid" else infonce_of(rows, columns)
-            best, (_, together) = rows.maxima, rows.sums
+            shares = first.about.share, second.about.share
+            loss = sigmoid_of(rows, shares[0]) if o.loss == "sigmoid" else infonce_of(rows, columns, *shares)
+            best, together = rows.maxima, rows.sums[-1]
         own = len(second.vectors) // len(passes.batch["id"])  # of what is in the other modality
         # What belongs together though it is of different rows of the batch; without ids it would be pushed apart.
         repeated = jnp.mean(together - own) / max(1, len(second.vectors) - own)
@@ -109,7 +115,9 @@ class Contrast(base.Objective):
     def _side(self, passes, modality: str, other: str) -> Side:
         """Vectors of a modality, with what tells which rows of the other belong to them."""
         images = jax.lax.stop_gradient(passes.tower("image")) if self.options.variable else None
-        return Side(passes.tower(modality), known(passes.batch, modality, other)._replace(images=images))
+        vectors, ids = passes.tower(modality), passes.batch["id"]
+        share = jnp.repeat(1 / jnp.sum(ids[:, None] == ids, 1), len(vectors) // len(ids))
+        return Side(vectors, known(passes.batch, modality, other)._replace(images=images, share=share))
 
     def _chunks(self, records: int) -> int:
         """Into how many chunks the records of a device are divided."""
@@ -123,11 +131,14 @@ class Contrast(base.Objective):
     def _block(self, first: Side, second: Side, scalars: Any) -> tuple[Totals, Totals]:
         """Totals of the rows and columns of a block of pairs."""
         scores, positive = first.vectors @ second.vectors.T, belong(first.about, second.about)
+        scale, bias = scalars
         if self.options.loss == "sigmoid":
-            rows, columns = sigmoid_totals(scores, positive, *scalars), Totals()
+            rows, columns = sigmoid_totals(scores, positive, scale, bias, second.about.share), Totals()
         else:
             margins = self._margins(first.about, second.about, scores.shape)
-            rows, columns = infonce_totals(scores, positive, scalars[0], *margins)
+            rows, columns = infonce_totals(
+                scores, positive, scale, *margins, first.about.share, second.about.share
+            )
         return rows._replace(maxima=maxima(scores, positive)), columns
 
     def _margins(self, first: Known, second: Known, shape: tuple[int, ...]) -> tuple[Array | float, Array | float]:
@@ -192,6 +203,8 @@ def infonce_loss(
     scale: Float[Array, ""],
     margin: Float[Array, "R K"] | float = 0.0,
     margin_back: Float[Array, "K R"] | float = 0.0,
+    share: Share = 1.0,
+    share_back: Share = 1.0,
 ) -> Float[Array, ""]:
     """Mean over rows and columns of the cross-entropy, with positives as equal targets (Oord et al. 2018).
 
@@ -201,8 +214,11 @@ def infonce_loss(
       scale: of the cosines.
       margin: added to the scores of what does not belong together, from the rows' side.
       margin_back: the same from the columns' side.
+      share: how much each row counts, as an anchor and beside others; see `Known`.
+      share_back: the same of columns.
     """
-    return infonce_of(*infonce_totals(scores, positive, scale, margin, margin_back))
+    totals = infonce_totals(scores, positive, scale, margin, margin_back, share, share_back)
+    return infonce_of(*totals, share, share_back)
 
 
 def infonce_totals(
@@ -211,26 +227,33 @@ def infonce_totals(
     scale: Float[Array, ""],
     margin: Float[Array, "R K"] | float = 0.0,
     margin_back: Float[Array, "K R"] | float = 0.0,
+    share: Share = 1.0,
+    share_back: Share = 1.0,
 ) -> tuple[Totals, Totals]:
     """What `infonce_of` needs of the rows and of the columns; the arguments are those of `infonce_loss`."""
 
-    def one_way(scores: Array, positive: Array, margin: Array | float) -> Totals:
-        logits = (scores + jnp.where(positive, 0, margin)) * scale
-        near = jnp.sum(jnp.where(positive, logits, 0), -1), jnp.sum(positive, -1, dtype=jnp.float32)
-        return Totals(logs=(jax.nn.logsumexp(logits, -1),), sums=near)
+    def one_way(scores: Array, positive: Array, margin: Array | float, share: Share) -> Totals:
+        logits, counted = (scores + jnp.where(positive, 0, margin)) * scale, jnp.where(positive, share, 0.0)
+        sums = jnp.sum(counted * logits, -1), jnp.sum(counted, -1), jnp.sum(positive, -1, dtype=jnp.float32)
+        return Totals(logs=(jax.nn.logsumexp(logits + jnp.log(share), -1),), sums=sums)
 
     scores = scores.astype(jnp.float32)
-    return one_way(scores, positive, margin), one_way(scores.T, positive.T, margin_back)
+    return one_way(scores, positive, margin, share_back), one_way(scores.T, positive.T, margin_back, share)
 
 
-def infonce_of(rows: Totals, columns: Totals) -> Float[Array, ""]:
+def infonce_of(rows: Totals, columns: Totals, share: Share = 1.0, share_back: Share = 1.0) -> Float[Array, ""]:
     """The loss, by each row's logarithm of the sum of exponentials, sum of its positives' logits, and their number."""
 
-    def one_way(totals: Totals) -> Array:
-        (log,), (near, count) = totals.logs, totals.sums
-        return jnp.mean(log - near / count)
+    def one_way(totals: Totals, share: Share) -> Array:
+        (log,), (near, count, _) = totals.logs, totals.sums
+        return mean(log - near / count, share)
 
-    return (one_way(rows) + one_way(columns)) / 2
+    return (one_way(rows, share) + one_way(columns, share_back)) / 2
+
+
+def mean(x: Float[Array, " R"], share: Share) -> Float[Array, ""]:
+    """Mean of what rows come to, each counted by its share."""
+    return jnp.sum(x * share) / jnp.sum(jnp.broadcast_to(share, x.shape))
 
 
 def ranking_loss(
@@ -238,19 +261,22 @@ def ranking_loss(
     positive: Bool[Array, "N N"],
     margin: Float[Array, "N N"] | float,
     margin_back: Float[Array, "N N"] | float,
+    share: Share = 1.0,
+    share_back: Share = 1.0,
 ) -> Float[Array, ""]:
     """Hinge loss of both directions: sum over j of max(0, s_ij - s_ii + margin_ij), mean over anchors i.
 
     Kim and Yoon, Image-Bridged Multimodal Half-Supervised Learning Model, section 3.2, whose plain sum over i is this
-    times N. Pairs are on the diagonal; other positives are no negatives.
+    times N. Pairs are on the diagonal; other positives are no negatives. Shares are as of `infonce_loss`.
     """
 
-    def one_way(scores: Array, positive: Array, margin: Array | float) -> Array:
+    def one_way(scores: Array, positive: Array, margin: Array | float, anchors: Share, others: Share) -> Array:
         hinge = jnp.maximum(0, scores - jnp.diagonal(scores)[:, None] + margin)
-        return jnp.mean(jnp.sum(jnp.where(positive, 0, hinge), -1))
+        return mean(jnp.sum(jnp.where(positive, 0, hinge * others), -1), anchors)
 
     scores = scores.astype(jnp.float32)
-    return one_way(scores, positive, margin) + one_way(scores.T, positive.T, margin_back)
+    there = one_way(scores, positive, margin, share, share_back)
+    return there + one_way(scores.T, positive.T, margin_back, share_back, share)
 
 
 def variable_margin(
@@ -263,34 +289,48 @@ def variable_margin(
 
 
 def squared(
-    first: Float[Array, "R E"], second: Float[Array, "K E"], positive: Bool[Array, "R K"]
-) -> tuple[Float[Array, "N E"], Float[Array, "N E"], Bool[Array, "N N"]]:
-    """Rows of the modality that has fewer repeated, so that row i of one belongs to row i of the other."""
+    first: Side, second: Side, positive: Bool[Array, "R K"]
+) -> tuple[Float[Array, "N E"], Float[Array, "N E"], Bool[Array, "N N"], Share, Share]:
+    """Rows of the side that has fewer repeated, so that row i of one belongs to row i of the other, and all shares."""
     size = max(positive.shape)
-    rows, columns = size // len(first), size // len(second)
+    rows, columns = size // len(first.vectors), size // len(second.vectors)
     return (
-        jnp.repeat(first, rows, 0),
-        jnp.repeat(second, columns, 0),
+        jnp.repeat(first.vectors, rows, 0),
+        jnp.repeat(second.vectors, columns, 0),
         jnp.repeat(jnp.repeat(positive, rows, 0), columns, 1),
+        jnp.repeat(first.about.share, rows),
+        jnp.repeat(second.about.share, columns),
     )
 
 
 def sigmoid_loss(
-    scores: Float[Array, "R K"], positive: Bool[Array, "R K"], scale: Float[Array, ""], bias: Float[Array, ""]
+    scores: Float[Array, "R K"],
+    positive: Bool[Array, "R K"],
+    scale: Float[Array, ""],
+    bias: Float[Array, ""],
+    share: Share = 1.0,
+    share_back: Share = 1.0,
 ) -> Float[Array, ""]:
-    """Sum over all pairs of the binary cross-entropy, over the number of rows (Zhai et al. 2023)."""
-    return sigmoid_of(sigmoid_totals(scores, positive, scale, bias))
+    """Sum over all pairs of the binary cross-entropy, over the number of rows (Zhai et al. 2023).
+
+    Shares are as of `infonce_loss`.
+    """
+    return sigmoid_of(sigmoid_totals(scores, positive, scale, bias, share_back), share)
 
 
 def sigmoid_totals(
-    scores: Float[Array, "R K"], positive: Bool[Array, "R K"], scale: Float[Array, ""], bias: Float[Array, ""]
+    scores: Float[Array, "R K"],
+    positive: Bool[Array, "R K"],
+    scale: Float[Array, ""],
+    bias: Float[Array, ""],
+    share_back: Share = 1.0,
 ) -> Totals:
     """What `sigmoid_of` needs of the rows."""
     logits = scores.astype(jnp.float32) * scale + bias
-    nats = -jnp.sum(jax.nn.log_sigmoid(jnp.where(positive, logits, -logits)), -1)
+    nats = -jnp.sum(jax.nn.log_sigmoid(jnp.where(positive, logits, -logits)) * share_back, -1)
     return Totals(sums=(nats, jnp.sum(positive, -1, dtype=jnp.float32)))
 
 
-def sigmoid_of(rows: Totals) -> Float[Array, ""]:
+def sigmoid_of(rows: Totals, share: Share = 1.0) -> Float[Array, ""]:
     """The loss, by the sum of each row's cross-entropies."""
-    return jnp.mean(rows.sums[0])
+    return mean(rows.sums[0], share)
