@@ -136,9 +136,7 @@ class Contrast(base.Objective):
             rows, columns = sigmoid_totals(scores, positive, scale, bias, second.about.share), Totals()
         else:
             margins = self._margins(first.about, second.about, scores.shape)
-            rows, columns = infonce_totals(
-                scores, positive, scale, *margins, first.about.share, second.about.share
-            )
+            rows, columns = infonce_totals(scores, positive, scale, *margins, first.about.share, second.about.share)
         return rows._replace(maxima=maxima(scores, positive)), columns
 
     def _margins(self, first: Known, second: Known, shape: tuple[int, ...]) -> tuple[Array | float, Array | float]:
