@@ -1,6 +1,6 @@
 """Texts and objects as one input: configs/semantic.py with three seeds.
 
-    python launch/sweep.py --config=configs/sweeps/semantic.py --jobs=2     two CPU cores, an hour and a half
+    python launch/sweep.py --config=configs/sweeps/semantic.py --jobs=2     two CPU cores, an hour and forty minutes
 
 The table is docs/results/semantic.md.
 """
