@@ -67,7 +67,8 @@ class Evaluator:
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """``function(model, *arrays)`` as a function of parameters and NumPy arrays, see `batched`."""
-        return batched(self.config, self.mesh, function, self.config.evaluation.batch_size)
+        size = min(self.config.evaluation.batch_size, max(1, len(self.records)))  # few records are no full batch
+        return batched(self.config, self.mesh, function, size)
 
 
 def batched(config: Config, mesh: Mesh, function: Callable[..., Any], size: int) -> Callable[..., Any]:
