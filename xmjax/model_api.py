@@ -16,7 +16,7 @@ from xmjax import inference, search, vocab
 from xmjax.data.arrays import asked, canvas, gloss_ids, prompt_ids, text_ids
 from xmjax.data.source import Caption, Question, Word
 from xmjax.errors import UserError
-from xmjax.evaluation import mask_predict
+from xmjax.evaluation import filling
 from xmjax.evaluation.answer import write_answer
 from xmjax.evaluation.caption import picture_memory, write
 from xmjax.evaluation.fill import association_of, candidate_sequences, read_masked, score_candidates
@@ -335,7 +335,7 @@ class Model(Loaded):
           language: tag such as "en"; default English, or what the run has in its place.
           style: name of the wording, for runs that have several; default their plainest.
           method: "greedy" (the likeliest byte after byte), "sample", "beam", or "mask_predict" (an unknown text is
-            filled in, see `evaluation.mask_predict`); default greedy, or mask_predict of a run that has trained it and
+            filled in, see `evaluation.filling`); default greedy, or mask_predict of a run that has trained it and
             not caption, of which a beam search fills words in too and puts first what agrees and matches best.
           n: texts of each picture; more than one are drawn by "sample" or found by "beam".
           boxes: where words are filled in by a model that reads objects: those of a single picture, (y0, x0, y1, x1)
@@ -417,12 +417,12 @@ class Model(Loaded):
           options: of `mask_predict`.
           width: K; 0 returns the chosen one alone.
         """
-        prompt, _ = canvas(about, options.units, options.max_unit_bytes, self.config.model.text.max_bytes)
+        how = filling.Filling.of(self.config)
+        prompt, _ = canvas(about, how.units, how.max_unit_bytes, self.config.model.text.max_bytes)
         shown = (data, *(np.repeat(given[None], len(data), 0) for given in (around, prompt)))
-        settings = mask_predict.settings(self.config)
         if width:
-            return self._call(mask_predict.searched, *shown, **settings, width=width)
-        return self._call(mask_predict.filled_in, *shown, **settings).exact[:, None], np.zeros((len(data), 1))
+            return self._call(filling.searched, *shown, how=how, width=width)
+        return self._call(filling.filled_in, *shown, how=how).exact[:, None], np.zeros((len(data), 1))
 
     def _decoded(self, ids: Iterable[Iterable[np.ndarray]], several: Any) -> Any:
         texts = [[vocab.whole(vocab.decode(one)) for one in row] for row in ids]

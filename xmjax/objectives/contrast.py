@@ -201,8 +201,6 @@ def infonce_loss(
     scale: Float[Array, ""],
     margin: Float[Array, "R K"] | float = 0.0,
     margin_back: Float[Array, "K R"] | float = 0.0,
-    share: Share = 1.0,
-    share_back: Share = 1.0,
 ) -> Float[Array, ""]:
     """Mean over rows and columns of the cross-entropy, with positives as equal targets (Oord et al. 2018).
 
@@ -212,11 +210,8 @@ def infonce_loss(
       scale: of the cosines.
       margin: added to the scores of what does not belong together, from the rows' side.
       margin_back: the same from the columns' side.
-      share: how much each row counts, as an anchor and beside others; see `Known`.
-      share_back: the same of columns.
     """
-    totals = infonce_totals(scores, positive, scale, margin, margin_back, share, share_back)
-    return infonce_of(*totals, share, share_back)
+    return infonce_of(*infonce_totals(scores, positive, scale, margin, margin_back))
 
 
 def infonce_totals(
@@ -228,7 +223,12 @@ def infonce_totals(
     share: Share = 1.0,
     share_back: Share = 1.0,
 ) -> tuple[Totals, Totals]:
-    """What `infonce_of` needs of the rows and of the columns; the arguments are those of `infonce_loss`."""
+    """What `infonce_of` needs of the rows and of the columns; the first arguments are those of `infonce_loss`.
+
+    Args:
+      share: how much each row counts, as an anchor and beside others; see `Known`.
+      share_back: the same of columns.
+    """
 
     def one_way(scores: Array, positive: Array, margin: Array | float, share: Share) -> Totals:
         logits, counted = (scores + jnp.where(positive, 0, margin)) * scale, jnp.where(positive, share, 0.0)
@@ -265,7 +265,7 @@ def ranking_loss(
     """Hinge loss of both directions: sum over j of max(0, s_ij - s_ii + margin_ij), mean over anchors i.
 
     Kim and Yoon, Image-Bridged Multimodal Half-Supervised Learning Model, section 3.2, whose plain sum over i is this
-    times N. Pairs are on the diagonal; other positives are no negatives. Shares are as of `infonce_loss`.
+    times N. Pairs are on the diagonal; other positives are no negatives. Shares are as of `infonce_totals`.
     """
 
     def one_way(scores: Array, positive: Array, margin: Array | float, anchors: Share, others: Share) -> Array:
@@ -302,18 +302,10 @@ def squared(
 
 
 def sigmoid_loss(
-    scores: Float[Array, "R K"],
-    positive: Bool[Array, "R K"],
-    scale: Float[Array, ""],
-    bias: Float[Array, ""],
-    share: Share = 1.0,
-    share_back: Share = 1.0,
+    scores: Float[Array, "R K"], positive: Bool[Array, "R K"], scale: Float[Array, ""], bias: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """Sum over all pairs of the binary cross-entropy, over the number of rows (Zhai et al. 2023).
-
-    Shares are as of `infonce_loss`.
-    """
-    return sigmoid_of(sigmoid_totals(scores, positive, scale, bias, share_back), share)
+    """Sum over all pairs of the binary cross-entropy, over the number of rows (Zhai et al. 2023)."""
+    return sigmoid_of(sigmoid_totals(scores, positive, scale, bias))
 
 
 def sigmoid_totals(

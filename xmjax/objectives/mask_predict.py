@@ -32,7 +32,8 @@ class Options(base.Options):
         share of them that is drawn evenly from 0 to 1.
       single: share of captions of which one marked word is masked, whole, and all else is known; of captions that have
         one. What two words of a caption tell together of a third is seldom asked otherwise.
-      single_kinds: kinds of marked words (`data.source.Word`) of which that one is; none is all kinds.
+      single_kinds: kinds of marked words (`data.source.Word`) that it is drawn from, evenly by kind; one that stands
+        twice is drawn twice as often. None draws from all marked words.
       units: places of a text, its end among them; what a caption has behind them is left out.
       max_unit_bytes: longest word, with what stands between it and the one before; longer ones are cut between
         characters.
