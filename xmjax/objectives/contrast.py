@@ -116,7 +116,7 @@ class Contrast(base.Objective):
         """Vectors of a modality, with what tells which rows of the other belong to them."""
         images = jax.lax.stop_gradient(passes.tower("image")) if self.options.variable else None
         vectors, ids = passes.tower(modality), passes.batch["id"]
-        share = jnp.repeat(1 / jnp.sum(ids[:, None] == ids, 1), len(vectors) // len(ids))
+        share = jnp.repeat(1 / occurrences(ids), len(vectors) // len(ids))
         return Side(vectors, known(passes.batch, modality, other)._replace(images=images, share=share))
 
     def _chunks(self, records: int) -> int:
@@ -247,6 +247,12 @@ def infonce_of(rows: Totals, columns: Totals, share: Share = 1.0, share_back: Sh
         return mean(log - near / count, share)
 
     return (one_way(rows, share) + one_way(columns, share_back)) / 2
+
+
+def occurrences(ids: Integer[Array, " B"]) -> Integer[Array, " B"]:
+    """How often each id is among all of them: by sorting, for comparing all pairs takes memory of the batch squared."""
+    ordered = jnp.sort(ids)
+    return jnp.searchsorted(ordered, ids, side="right") - jnp.searchsorted(ordered, ids)
 
 
 def mean(x: Float[Array, " R"], share: Share) -> Float[Array, ""]:
