@@ -9,9 +9,11 @@ from PIL import Image
 
 from xmjax import prepare
 from xmjax.data.folder import Folder
-from xmjax.data.source import Record, Word
+from xmjax.data.source import Record, Word, picture_id
+from xmjax.data.sources import open_source
 from xmjax.errors import UserError
 from xmjax.evaluation.sense import table_items
+from xmjax.lexicon import library as libraries
 from xmjax.lexicon import open_dictionary
 
 PICTURES = {
@@ -114,3 +116,27 @@ def test_a_word_with_an_unknown_picture_is_named(root):
     (root / "words.json").write_text("[]")
     with pytest.raises(UserError, match=r"words\.json cannot be read"):
         made(root)
+
+
+@pytest.mark.parametrize("pictures", [0, 32])
+def test_a_library_knows_pictures_as_the_run_sees_them_and_leaves_out_held_out_ones(
+    pictures, make_config, tmp_path, monkeypatch
+):
+    lines = []
+    for i in range(40):  # each picture is of four records, some of which may be held out
+        if i < 10:
+            noise = np.random.default_rng(i).integers(0, 256, (24, 24, 3), np.uint8)
+            Image.fromarray(noise).save(tmp_path / f"{i}.png")
+        thing = {"bbox": [0, 0, 12, 24], "category": f"thing {i % 3}"}
+        lines.append({"key": f"{i}", "file_name": f"{i % 10}.png", "text": f"text {i}", "objects": [thing]})
+    (tmp_path / "metadata.jsonl").write_text("\n".join(json.dumps(x | {"width": 24, "height": 24}) for x in lines))
+    data = {"source": "folder", "root": str(tmp_path), "id_column": "key", "regions_column": "objects"}
+    config = make_config({f"data.{name}": value for name, value in data.items()})
+    monkeypatch.setattr(prepare.inference, "read_config", lambda workdir: config)
+    prepare.library(str(tmp_path), str(tmp_path / "a"), size=8, pictures=pictures)
+    library = libraries.load(tmp_path / "a")
+    train, val = (open_source(config, config.data, split) for split in ("train", "val"))
+    of = {record.id: picture_id(record) for record in train.read(range(len(train)))}
+    held_out = {picture_id(record) for record in val.read(range(len(val)))}
+    assert library.pictures.tolist() == [of[record] for record in library.records]
+    assert set(library.pictures) == set(of.values()) - held_out and held_out & set(of.values())

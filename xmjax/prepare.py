@@ -7,16 +7,18 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 from rich.progress import track
 
 import xmjax
 from xmjax import files, inference
+from xmjax.config import Config
 from xmjax.data import playroom
 from xmjax.data.arrays import caption_words
 from xmjax.data.similar import mine
-from xmjax.data.source import Record, named
+from xmjax.data.source import Record, Unreadable, named, picture_id
 from xmjax.data.sources import open_source
 from xmjax.errors import UserError
 from xmjax.lexicon import ask, entities, kind_of, make_report, open_dictionary
@@ -98,6 +100,8 @@ def library(
 ) -> None:
     """Writes a library of standard texts and crops, of the regions of a run's training data.
 
+    Pictures that are among the held-out ones too are left out.
+
     Args:
       workdir: of a run on data with regions.
       output: the file.
@@ -121,7 +125,12 @@ def library(
     read = dataclasses.replace(config, model=dataclasses.replace(config.model, image=image))
     source = open_source(read, config.data, "train")
     found = source.read(range(min(limit, len(source))))
-    made = libraries.build((r for r in found if isinstance(r, Record)), size, count)
+    # Pictures are known by what the model sees of them.
+    seen = found if read == config else open_source(config, config.data, "train").read(range(len(found)))
+    pairs = [(r, picture_id(s)) for r, s in zip(found, seen, strict=True) if _has_picture(r) and _has_picture(s)]
+    held_out = _held_out_pictures(config, limit)
+    kept = [(record, picture) for record, picture in pairs if picture not in held_out]
+    made = libraries.build([r for r, _ in kept], size, count, [picture for _, picture in kept])
     if not made.texts:
         raise UserError(f"no record of {source.name} has a region; for a folder set config.data.regions_column")
     made.save(Path(output))
@@ -131,6 +140,18 @@ def library(
         f"{len(made.crops)} crops of {len(made.texts)} texts from {len(set(made.records))} of {len(found)} records, "
         f"{made.digest()}; written to {output}"
     )
+
+
+def _held_out_pictures(config: Config, limit: int) -> set[np.int32]:
+    try:
+        source = open_source(config, config.data, "val")
+    except UserError:  # of the data that were just opened nothing is held out
+        return set()
+    return {picture_id(r) for r in source.read(range(min(limit, len(source)))) if _has_picture(r)}
+
+
+def _has_picture(record: Record | Unreadable) -> TypeGuard[Record]:
+    return isinstance(record, Record) and record.image is not None
 
 
 @COMMANDS.register("coverage")

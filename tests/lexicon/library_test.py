@@ -46,6 +46,7 @@ def test_it_comes_back_bit_by_bit(library, tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     again = libraries.load(tmp_path / "a")
     assert again.texts == library.texts and again.records == library.records
+    np.testing.assert_array_equal(again.pictures, library.pictures)
     np.testing.assert_array_equal(again.crops, library.crops)
     np.testing.assert_array_equal(again.text_of, library.text_of)
     assert again.digest() == library.digest() != libraries.build(Playroom("train").read(range(50)), 16).digest()
@@ -56,7 +57,7 @@ def test_what_is_no_library_is_one_line(library, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(libraries, "VERSION", "0")
         library.save(tmp_path / "old")
-    for name, message in (("broken", "cannot be read"), ("none", "cannot be read"), ("old", "version 1")):
+    for name, message in (("broken", "cannot be read"), ("none", "cannot be read"), ("old", "version 2")):
         with pytest.raises(UserError, match=message):
             libraries.load(tmp_path / name)
 
@@ -82,7 +83,9 @@ def test_neighbours_are_more_often_right_than_by_chance(library):
 
 
 def test_texts_are_found_as_whole_words_the_longest_first():
-    made = libraries.Library(("red cup", "cup", "배"), np.zeros((0, 4, 4, 3), np.uint8), np.zeros(0, np.int32), ())
+    made = libraries.Library(
+        ("red cup", "cup", "배"), np.zeros((0, 4, 4, 3), np.uint8), np.zeros(0, np.int32), (), np.zeros(0, np.int32)
+    )
     assert made.mentioned("A red cup, a cupboard and a cup") == [(0, 2, 9), (1, 28, 31)]
     assert made.mentioned("é cup") == [(1, 3, 6)]
     assert made.mentioned("배가 배") == [(2, 7, 10)]

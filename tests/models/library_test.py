@@ -1,5 +1,7 @@
 """Tests of what a library tells of objects and texts: its gates, its look-ups, and that no answer comes with them."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from xmjax import vocab
 from xmjax.data.arrays import text_ids
 from xmjax.data.playroom import Playroom
 from xmjax.data.regions import boxes_array
-from xmjax.data.source import stable_id
+from xmjax.data.source import picture_id, stable_id
 from xmjax.errors import UserError
 from xmjax.evaluation.run import check_apart
 from xmjax.lexicon import library as libraries
@@ -70,10 +72,10 @@ def open_params(params):
 
 @pytest.fixture(scope="module")
 def shown(records):
-    """Pictures, boxes and ids of the records that the library is made of."""
+    """Pictures, boxes and origins of the records that the library is made of."""
     images = jnp.asarray(np.stack([r.image for r in records]))
     boxes = jnp.asarray(np.stack([boxes_array(r.regions, COUNT) for r in records]))
-    return images, boxes, jnp.asarray(np.array([stable_id(r.id) for r in records]))
+    return images, boxes, jnp.asarray(np.array([[stable_id(r.id), picture_id(r)] for r in records]))
 
 
 def ids_of(*texts):
@@ -101,13 +103,13 @@ def test_closed_gates_are_the_model_without_a_library(with_library, params, conf
 def test_open_gates_change_their_side_at_its_width(side, other, with_library, params, open_params, shown, library):
     config = with_library(**{f"model.library.{other}": False})
     model = make_model(config)
-    image, boxes, records = (x[:4] for x in shown)
+    image, boxes, origins = (x[:4] for x in shown)
     text = ids_of("nothing", *library.texts[:3])
 
     @jax.jit
     def both(params):
         bound = model.bind({"params": params})
-        objects = bound.grounded(bound.encode("image", image), boxes, None, image, records)
+        objects = bound.grounded(bound.encode("image", image), boxes, None, image, origins)
         return objects.vectors, bound.encode("text", text).vectors
 
     shut, opened = both(params), both(open_params)
@@ -119,28 +121,31 @@ def test_open_gates_change_their_side_at_its_width(side, other, with_library, pa
 
 def test_the_nearest_crop_is_of_another_record_and_as_the_library_tells(library, records, shown):
     found, there = (np.asarray(x) for x in jax.jit(lambda *x: nearest(tables(library), *x))(*shown))
-    order = np.argsort([stable_id(record) for record in library.records], kind="stable")
     same = []
     for i, record in enumerate(records):
         for k, region in enumerate(record.regions):
-            assert there[i, k] and library.records[order[found[i, k]]] != record.id
+            assert there[i, k] and library.records[found[i, k]] != record.id
             crop = libraries.cut(record.image, region.box, 16)
-            same.append(order[found[i, k]] == library.nearest(crop[None], {record.id})[0])
+            same.append(found[i, k] == library.nearest(crop[None], {record.id})[0])
     assert np.mean(same) > 0.7  # crops pass two sizes on their way into the library
     itself, _ = jax.jit(lambda *x: nearest(tables(library), *x, None))(*shown[:2])
-    own = [library.records[order[itself[i, k]]] == r.id for i, r in enumerate(records) for k in range(len(r.regions))]
+    own = [library.records[itself[i, k]] == r.id for i, r in enumerate(records) for k in range(len(r.regions))]
     assert np.mean(own) > 0.9
 
 
-def test_what_a_record_shows_itself_does_not_reach_its_texts(library, records):
+@pytest.mark.parametrize("kind", [0, 1])
+def test_what_a_record_or_its_picture_shows_does_not_reach_its_texts(library, kind):
     found = tables(library)
-    own = next(i for i in found.records if np.sum(found.records == i) > 1)
-    mine = found.records == own
+    whole = next(row for row in found.origins if np.sum(found.origins[:, 0] == row[0]) > 1)
+    mine = found.origins[:, kind] == whole[kind]
+    own = np.where(np.arange(2) == kind, whole, 12345)  # another record of the picture, or its picture cut otherwise
     at = jnp.asarray(found.text_of[mine][None])
     features = np.where(mine[:, None], 7, found.features).astype(np.float32)
     other = found._replace(features=features, total=found.total.copy())
     np.add.at(other.total, found.text_of[mine], (other.features - found.features)[mine])
     first, there = standard_images(found, at, jnp.array([own]))
+    both, _ = standard_images(found, at, jnp.array([whole]))  # nothing is taken off twice
+    np.testing.assert_allclose(first, both, atol=1e-5)
     second, _ = standard_images(other, at, jnp.array([own]))
     np.testing.assert_allclose(first, second, atol=1e-4)
     for k, text in enumerate(found.text_of[mine]):
@@ -154,8 +159,11 @@ def test_what_a_record_shows_itself_does_not_reach_its_texts(library, records):
 def test_where_all_crops_are_the_records_own_nothing_is_found(records, shown):
     alone = tables(libraries.build(records[:1], 16))
     image, boxes, own = (x[:1] for x in shown)
-    assert not nearest(alone, image, boxes, own)[1].any() and nearest(alone, image, boxes, None)[1].all()
-    assert not standard_images(alone, jnp.zeros((1, 1), int), own)[1].any()
+    assert nearest(alone, image, boxes, None)[1].all()
+    for origins in (own, own.at[:, 0].add(1), own[:, :1], own.at[:, 1].add(1)):
+        assert not nearest(alone, image, boxes, origins)[1].any()
+        assert not standard_images(alone, jnp.zeros((1, 1), int), origins)[1].any()
+    assert nearest(alone, image, boxes, own + 1)[1].all()
 
 
 def test_standard_texts_are_found_as_the_library_finds_them(library, records):
@@ -185,7 +193,8 @@ def test_padding_between_words_parts_no_standard_text(library, records):
 
 def test_nothing_is_found_of_a_masked_word_nor_beside_a_masked_byte():
     made = tables(libraries.Library(
-        ("a", "red cup", "cup"), np.zeros((3, 4, 4, 3), np.uint8), np.arange(3, dtype=np.int32), ("1", "2", "3")
+        ("a", "red cup", "cup"), np.zeros((3, 4, 4, 3), np.uint8), np.arange(3, dtype=np.int32), ("1", "2", "3"),
+        np.zeros(3, np.int32),
     ))  # fmt: skip
     ids = np.array(ids_of("red cup, cup", "red cup, cup", "red cup, cup"))
     ids[1, 6], ids[2, 7], ids[0, 9:12] = vocab.MASK, vocab.MASK, [vocab.sentinel(0), vocab.PAD, vocab.PAD]
@@ -198,7 +207,7 @@ def test_nothing_is_found_of_a_masked_word_nor_beside_a_masked_byte():
 def test_what_is_masked_changes_nothing_with_open_gates(config, params, open_params, shown, library):
     """Neither an erased object nor a masked text tells itself through the library."""
     model = make_model(config)
-    image, boxes, records = (x[:8] for x in shown)
+    image, boxes, origins = (x[:8] for x in shown)
     masked = jnp.zeros(boxes.shape[:2], bool).at[:, 0].set(True)
     noise = jax.random.randint(jax.random.key(0), image.shape, 0, 256).astype(jnp.uint8)
     inside = (erased(image, boxes, masked) != image) | (erased(noise, boxes, masked) != noise)
@@ -208,14 +217,14 @@ def test_what_is_masked_changes_nothing_with_open_gates(config, params, open_par
     @jax.jit
     def grounded(params, image):
         bound, left = model.bind({"params": params}), erased(image, boxes, masked)
-        found = bound.library.standard_texts(left, boxes, masked, records)[1]
-        return bound.grounded(bound.encode("image", left), boxes, masked, left, records).vectors, found
+        found = bound.library.standard_texts(left, boxes, masked, origins)[1]
+        return bound.grounded(bound.encode("image", left), boxes, masked, left, origins).vectors, found
 
     (first, found), (second, _) = grounded(open_params, image), grounded(open_params, hidden)
     np.testing.assert_array_equal(first, second)
     assert not found[:, 0].any() and found.any()
 
-    encode = jax.jit(lambda p, ids: model.bind({"params": p}).encode("text", ids, records[:2]).vectors)
+    encode = jax.jit(lambda p, ids: model.bind({"params": p}).encode("text", ids, origins[:2]).vectors)
     ids = ids_of(f"a {library.texts[0]} there", f"a {library.texts[1]} there")
     spans = [slice(2, 2 + len(text)) for text in library.texts[:2]]
     blank = np.array(ids)
@@ -239,3 +248,5 @@ def test_what_cannot_work_is_one_line(with_library, make_config, config, records
     check_apart(config, Playroom("val").read(range(5)))
     with pytest.raises(UserError, match="holds the same records out"):
         check_apart(config, records[:1])
+    with pytest.raises(UserError, match="holds the same records out"):
+        check_apart(config, [dataclasses.replace(records[0], id="another of the same picture")])

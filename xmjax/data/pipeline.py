@@ -16,7 +16,7 @@ import numpy as np
 from xmjax.config import STREAMS, Config, DataConfig
 from xmjax.data.arrays import audio_bytes, draw, image_bytes, text_ids
 from xmjax.data.regions import boxes_array
-from xmjax.data.source import Caption, Record, Source, Unreadable, digest, named, stable_id, varies
+from xmjax.data.source import Caption, Record, Source, Unreadable, named, picture_id, stable_id, varies
 from xmjax.data.sources import open_source
 from xmjax.errors import UserError
 
@@ -145,7 +145,7 @@ class Stream:
         arrays: dict[str, Any] = {"id": stable_id(record.id), **record.extra}
         if record.image is not None:
             arrays["image"] = image_bytes(record, self.config.model.image)
-            arrays["picture_id"] = digest(record.image.tobytes())  # equal pictures of different records are known by it
+            arrays["picture_id"] = picture_id(record)
         if record.audio is not None:
             arrays["audio"] = audio_bytes(record)
         if count := self.config.model.regions.given:

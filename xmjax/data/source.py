@@ -135,6 +135,12 @@ def digest(data: bytes) -> np.int32:
     return np.frombuffer(hashlib.blake2b(data, digest_size=4).digest(), np.int32)[0]
 
 
+def picture_id(record: Record) -> np.int32:
+    """A hash of a record's pixels, by which equal pictures of different records are known."""
+    assert record.image is not None
+    return digest(record.image.tobytes())
+
+
 def varies(source: "Source") -> bool:
     """Whether a source takes indices beyond its length."""
     return getattr(source, "varies", False)

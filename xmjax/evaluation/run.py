@@ -13,7 +13,7 @@ from PIL import Image
 
 from xmjax import files
 from xmjax.config import Config
-from xmjax.data.source import Record, Source, named, stable_id
+from xmjax.data.source import Record, Source, named, picture_id, stable_id
 from xmjax.data.sources import open_source
 from xmjax.errors import UserError
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Scores
@@ -37,8 +37,13 @@ def first_records(source: Source, count: int) -> tuple[list[Record], dict[str, s
 def check_apart(config: Config, records: Sequence[Record]) -> None:
     """Raises UserError where the model's library has crops of held-out records, which would find themselves."""
     if path := config.model.library.path:
-        known = set(library.opened(path).records.tolist())
-        if shared := [record.id for record in records if int(stable_id(record.id)) in known]:
+        ids, pictures = (set(column.tolist()) for column in library.opened(path).origins.T)
+        shared = [
+            record.id
+            for record in records
+            if int(stable_id(record.id)) in ids or (record.image is not None and int(picture_id(record)) in pictures)
+        ]
+        if shared:
             raise UserError(
                 f"config.model.library.path={path} has crops of {len(shared)} held-out records, such as {shared[0]}: "
                 "make it with launch/prepare.py library from a run that holds the same records out"

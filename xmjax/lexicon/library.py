@@ -5,20 +5,20 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import safetensors
-from jaxtyping import Float32, Int, UInt8
+from jaxtyping import Float32, Int, Int32, UInt8
 from safetensors.numpy import save_file
 
-from xmjax.data.source import Record
+from xmjax.data.source import Record, picture_id
 from xmjax.errors import UserError
 
-VERSION, METADATA = "1", "xmjax_library"
+VERSION, METADATA = "2", "xmjax_library"  # 1 knew no pictures
 FEATURES = 24
 """Numbers by which crops are compared: principal components of their pixels at `SIDE`."""
 
@@ -36,12 +36,14 @@ class Library:
       crops: uint8 RGB.
       text_of: index of each crop's text.
       records: id of the record that each crop was cut from.
+      pictures: `data.source.picture_id` of that record.
     """
 
     texts: tuple[str, ...]
     crops: UInt8[np.ndarray, "N S S 3"]
     text_of: Int[np.ndarray, " N"]
     records: tuple[str, ...]
+    pictures: Int32[np.ndarray, " N"]
 
     @functools.cached_property
     def components(self) -> tuple[Float32[np.ndarray, " P"], Float32[np.ndarray, "P F"]]:
@@ -100,14 +102,18 @@ class Library:
 
     def digest(self) -> str:
         """What identifies the library."""
-        parts = (repr(self.texts).encode(), self.crops.tobytes(), self.text_of.tobytes(), repr(self.records).encode())
+        parts = (
+            repr(self.texts).encode(), self.crops.tobytes(), self.text_of.tobytes(), repr(self.records).encode(),
+            self.pictures.tobytes(),
+        )  # fmt: skip
         return hashlib.blake2b(b"\0".join(parts), digest_size=16).hexdigest()
 
     def save(self, path: Path) -> None:
         """Writes the library; equal ones are equal byte for byte."""
         about = json.dumps({"version": VERSION, "texts": self.texts, "records": self.records})
         # One entry of metadata: the format writes several in any order.
-        save_file({"crops": self.crops, "text_of": self.text_of}, path, {METADATA: about})
+        arrays = {"crops": self.crops, "text_of": self.text_of, "pictures": self.pictures}
+        save_file(arrays, path, {METADATA: about})
 
 
 def load(path: Path) -> Library:
@@ -121,34 +127,36 @@ def load(path: Path) -> Library:
             about = json.loads((file.metadata() or {}).get(METADATA, "{}"))
             if about.get("version") != VERSION:
                 raise UserError(f"{path} is no library of version {VERSION}: make it with launch/prepare.py library")
-            texts, records = tuple(about["texts"]), tuple(about["records"])
-            return Library(texts, file.get_tensor("crops"), file.get_tensor("text_of"), records)
+            crops, text_of, pictures = map(file.get_tensor, ("crops", "text_of", "pictures"))
+            return Library(tuple(about["texts"]), crops, text_of, tuple(about["records"]), pictures)
     except (OSError, safetensors.SafetensorError, LookupError, ValueError) as error:
         raise UserError(f"{path} cannot be read as a library ({error}): launch/prepare.py library makes one") from None
 
 
-def build(records: Iterable[Record], size: int, most: int = 0) -> Library:
+def build(records: Sequence[Record], size: int, most: int = 0, pictures: Sequence[np.int32] | None = None) -> Library:
     """The library of what records show in their regions; a text's equal crops are kept once.
 
     Args:
       records: with pictures and regions.
       size: side of a crop in pixels.
       most: crops of a text that are kept, the first ones; 0 keeps all.
+      pictures: `data.source.picture_id` of the records as a model sees them, where crops are cut from larger pictures.
     """
-    kept: dict[str, dict[bytes, tuple[np.ndarray, str]]] = {}
-    for record in records:
+    kept: dict[str, dict[bytes, tuple[np.ndarray, str, np.int32]]] = {}
+    for k, record in enumerate(records):
         if record.image is None:
             continue
+        picture = picture_id(record) if pictures is None else pictures[k]
         for region in record.regions:
             crop = cut(record.image, region.box, size)
             of_text = kept.setdefault(region.label, {})
             if crop is not None and (not most or len(of_text) < most):
-                of_text.setdefault(crop.tobytes(), (crop, record.id))
+                of_text.setdefault(crop.tobytes(), (crop, record.id, picture))
     texts = tuple(sorted(text for text, crops in kept.items() if crops))
-    entries = [(i, crop, record) for i, text in enumerate(texts) for crop, record in kept[text].values()]
-    crops = np.stack([crop for _, crop, _ in entries]) if entries else np.zeros((0, size, size, 3), np.uint8)
-    text_of = np.array([i for i, _, _ in entries], np.int32)
-    return Library(texts, crops, text_of, tuple(record for _, _, record in entries))
+    entries = [(i, *entry) for i, text in enumerate(texts) for entry in kept[text].values()]
+    text_of, crops, ids, pictures = zip(*entries, strict=True) if entries else ((), (), (), ())
+    crops = np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
+    return Library(texts, crops, np.array(text_of, np.int32), ids, np.array(pictures, np.int32))
 
 
 def cut(image: UInt8[np.ndarray, "Y X 3"], box: Sequence[float], size: int) -> UInt8[np.ndarray, "S S 3"] | None:

@@ -65,18 +65,18 @@ class Crossmodal(nn.Module):
         self.log_scale = self.param("log_scale", nn.initializers.constant(c.log_scale), ())
         self.bias = self.param("similarity_bias", nn.initializers.constant(c.similarity_bias), ())
 
-    def encode(self, modality: str, data: Integer[Array, "B ..."], records: Int[Array, " B"] | None = None) -> Tokens:
+    def encode(self, modality: str, data: Integer[Array, "B ..."], origins: Int[Array, "B O"] | None = None) -> Tokens:
         """Bytes of one modality, embedded and passed through the modality's own layers.
 
         Args:
           modality: its name.
           data: the bytes.
-          records: `data.source.stable_id` of each row's record, whose own crops a library keeps from its texts. None
+          origins: what each row is of, as `Passes.origins` has it, whose own crops a library keeps from its texts. None
             where the library is of other records.
         """
         tokens = self.embedders[modality](data)
         if modality == "text" and self.library is not None and self.config.library.texts:
-            tokens = self.library.shown(tokens, data, records)
+            tokens = self.library.shown(tokens, data, origins)
         x = (tokens.vectors + self.modality[modality]).astype(self.dtype)
         if modality in self.unimodal:
             reach = getattr(self.config.modalities[modality], "reach", 0)
@@ -113,7 +113,7 @@ class Crossmodal(nn.Module):
         boxes: Float[Array, "B K 4"] | None,
         masked: Bool[Array, "B K"] | None = None,
         image: UInt8[Array, "B Y X 3"] | None = None,
-        records: Int[Array, " B"] | None = None,
+        origins: Int[Array, "B O"] | None = None,
         unknown: Bool[Array, " B"] | None = None,
     ) -> Tokens:
         """A picture's objects as what is fused in the place of its tokens; see `models.regions`.
@@ -124,7 +124,7 @@ class Crossmodal(nn.Module):
             model that discovers its objects.
           masked: objects that are replaced by a learned mask.
           image: what the tokens are of, for a library to find the objects in it; None tells objects nothing of it.
-          records: as `encode`.
+          origins: as `encode`.
           unknown: pictures of which nothing is known but the number of their objects, all of which are masked.
         """
         if self.regions is None:
@@ -139,7 +139,7 @@ class Crossmodal(nn.Module):
         objects = self.regions(tokens, groups, boxes, masked, unknown)
         if image is None or self.library is None or not self.config.library.objects:
             return objects
-        ids, found = self.library.standard_texts(image, boxes, masked, records)
+        ids, found = self.library.standard_texts(image, boxes, masked, origins)
         return self.library.told(objects, self.embedders["text"](rearrange(ids, "b k l -> (b k) l")), found)
 
     def looks(self, tokens: Tokens, boxes: Float[Array, "B K 4"]) -> Float[Array, "B K D"]:

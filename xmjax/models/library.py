@@ -1,7 +1,7 @@
 """What a library of standard texts and crops tells of objects and of texts (EP 3 889 830, paragraphs 84 to 97).
 
 Both are looked up inside the step, in what the model itself is given: an erased object or a masked word finds nothing,
-and crops of a record's own picture are passed over.
+and crops of a record's own picture, whatever record they were cut from, are passed over.
 """
 
 import functools
@@ -27,7 +27,7 @@ from xmjax.models.word_hash import hash_word, is_letter, lower, run_hashes
 
 
 class Tables(NamedTuple):
-    """A library as the model reads it; crops are in the order of their records.
+    """A library as the model reads it.
 
     Attributes:
       digest: what identifies the library.
@@ -36,8 +36,9 @@ class Tables(NamedTuple):
       components: from pixels to features, which have a mean square of one over the library.
       features: of crops.
       text_of: index of each crop's text.
-      records: `stable_id` of each crop's record.
-      most: largest number of crops of a record.
+      origins: `stable_id` and `picture_id` of each crop's record.
+      by_origin: crops in the order of each of the two.
+      most: largest number of crops of a record, and of a picture.
       total: sum of the features of each text's crops.
       count: number of them.
       hashes: of texts in small letters, sorted.
@@ -51,8 +52,9 @@ class Tables(NamedTuple):
     components: Float32[np.ndarray, "P F"]
     features: Float32[np.ndarray, "N F"]
     text_of: Int32[np.ndarray, " N"]
-    records: Int32[np.ndarray, " N"]
-    most: int
+    origins: Int32[np.ndarray, "N two"]
+    by_origin: Int32[np.ndarray, "N two"]
+    most: tuple[int, int]
     total: Float32[np.ndarray, "T F"]
     count: Float32[np.ndarray, " T"]
     hashes: UInt32[np.ndarray, " T"]
@@ -85,15 +87,15 @@ def _opened(path: Path, changed: int) -> Tables:
 
 def tables(library: libraries.Library) -> Tables:
     """What the model reads of a library."""
-    records = np.array([stable_id(record) for record in library.records], np.int32)
-    order = np.argsort(records, kind="stable")
+    origins = np.stack([[stable_id(record) for record in library.records], library.pictures], 1).astype(np.int32)
+    of_record, of_picture = (int(np.unique(column, return_counts=True)[1].max()) for column in origins.T)
     mean, components = library.components
-    features = library.features(library.crops[order])
+    features = library.features(library.crops)
     scale = 1 / max(1e-6, float(np.sqrt(np.mean(np.square(features)))))
     # As many as there can be, so that the model's parameters do not depend on the library.
     wide = ((0, 0), (0, libraries.FEATURES - features.shape[1]))
     features, components = (np.pad(scale * x, wide).astype(np.float32) for x in (features, components))
-    text_of = library.text_of[order].astype(np.int32)
+    text_of = library.text_of.astype(np.int32)
     total = np.zeros((len(library.texts), libraries.FEATURES), np.float32)
     np.add.at(total, text_of, features)
     count = np.bincount(text_of, minlength=len(library.texts)).astype(np.float32)
@@ -101,8 +103,8 @@ def tables(library: libraries.Library) -> Tables:
     hashes = np.array([hash_word(one) for one in data], np.uint32)
     by_hash = np.argsort(hashes, kind="stable").astype(np.int32)
     return Tables(
-        library.digest(), library.texts, mean, components, features, text_of, records[order],
-        int(np.unique(records, return_counts=True)[1].max()), total, count,
+        library.digest(), library.texts, mean, components, features, text_of,
+        origins, np.argsort(origins, 0, kind="stable").astype(np.int32), (of_record, of_picture), total, count,
         hashes[by_hash], by_hash, np.array([len(x) for x in data], np.int32),
     )  # fmt: skip
 
@@ -131,7 +133,7 @@ class Library(nn.Module):
         image: UInt8[Array, "B Y X 3"],
         boxes: Float[Array, "B K 4"],
         masked: Bool[Array, "B K"] | None,
-        records: Int[Array, " B"] | None,
+        origins: Int[Array, "B O"] | None,
     ) -> tuple[UInt16[Array, "B K L"], Bool[Array, "B K"]]:
         """The standard text of each object, that of the crop most like it, and where there is one.
 
@@ -139,10 +141,10 @@ class Library(nn.Module):
           image: without what is masked in it.
           boxes: of the objects; those without area find nothing.
           masked: objects that find nothing.
-          records: `stable_id` of each row's record, whose own crops are passed over.
+          origins: of the rows; see `Passes.origins`. Crops that share one are passed over.
         """
         library = opened(self.config.library.path)
-        crop, found = nearest(library, image, boxes, records)
+        crop, found = nearest(library, image, boxes, origins)
         found &= jnp.all(boxes[..., 2:] > boxes[..., :2], -1)
         ids = np.stack([text_ids(text, self.config.text.max_bytes) for text in library.texts])
         return jnp.asarray(ids)[jnp.asarray(library.text_of)[crop]], found if masked is None else found & ~masked
@@ -160,16 +162,16 @@ class Library(nn.Module):
         mean = rearrange(mean, "(b k) d -> b k d", k=found.shape[1])
         return _added(objects, jnp.where(found[..., None], mean, 0), self.object_kernel, self.object_gate)
 
-    def shown(self, tokens: Tokens, text: Integer[Array, "B L"], records: Int[Array, " B"] | None) -> Tokens:
+    def shown(self, tokens: Tokens, text: Integer[Array, "B L"], origins: Int[Array, "B O"] | None) -> Tokens:
         """Characters of texts with what the crops of the standard texts among them look like.
 
         Args:
           tokens: of the texts.
           text: their ids.
-          records: `stable_id` of each row's record, whose own crops are passed over.
+          origins: of the rows; crops that share one are passed over.
         """
         library = opened(self.config.library.path)
-        content, there = standard_images(library, mentioned(library, text.astype(jnp.int32)), records)
+        content, there = standard_images(library, mentioned(library, text.astype(jnp.int32)), origins)
         place = jnp.arange(text.shape[1])
         inside = (tokens.spans[..., :1] <= place) & (place < tokens.spans[..., 1:]) & there[:, None]
         share = inside / jnp.maximum(1, jnp.sum(inside, -1, keepdims=True))
@@ -182,9 +184,9 @@ def _added(tokens: Tokens, content: Array, kernel: Array, gate: Array) -> Tokens
 
 
 def nearest(
-    library: Tables, image: UInt8[Array, "B Y X 3"], boxes: Float[Array, "B K 4"], records: Int[Array, " B"] | None
+    library: Tables, image: UInt8[Array, "B Y X 3"], boxes: Float[Array, "B K 4"], origins: Int[Array, "B O"] | None
 ) -> tuple[Int[Array, "B K"], Bool[Array, "B K"]]:
-    """Index of the crop that is most like what lies in each box, and whether there is any of another record.
+    """Index of the crop that is most like what lies in each box, and whether there is any of another picture.
 
     Nearness is that of `lexicon.library.Library.nearest`, as one product with the features of all crops.
     """
@@ -193,9 +195,9 @@ def nearest(
     features = jnp.matmul(pixels - library.mean, library.components, precision=highest)
     likeness = jnp.matmul(features, library.features.T, precision=highest)
     likeness = likeness - np.sum(np.square(library.features), -1) / 2
-    if records is not None:
-        own = (records[:, None] == library.records)[:, None]
-        likeness = jnp.where(own, -jnp.inf, likeness)
+    if origins is not None:
+        own = jnp.any(origins[:, None] == library.origins[:, : origins.shape[1]], -1)
+        likeness = jnp.where(own[:, None], -jnp.inf, likeness)
     return jnp.argmax(likeness, -1), jnp.max(likeness, -1) > -jnp.inf
 
 
@@ -251,24 +253,35 @@ def _mentioned(library: Tables, text: Int[Array, "B L"]) -> Int[Array, "B L"]:
 
 
 def standard_images(
-    library: Tables, at: Int[Array, "B L"], records: Int[Array, " B"] | None
+    library: Tables, at: Int[Array, "B L"], origins: Int[Array, "B O"] | None
 ) -> tuple[Float[Array, "B L F"], Bool[Array, "B L"]]:
     """Mean features of the crops of each byte's standard text, and where there are any.
 
     Args:
       library: what is looked up.
       at: what `mentioned` returned.
-      records: `stable_id` of each row's record, whose own crops do not count.
+      origins: of the rows; crops that share one do not count.
     """
     total, count = jnp.asarray(library.total)[at], jnp.asarray(library.count)[at]
-    if records is not None:
-        first = jnp.searchsorted(library.records, records)
-        own = jnp.minimum(first[:, None] + jnp.arange(library.most), len(library.records) - 1)
-        theirs = jnp.asarray(library.records)[own] == records[:, None]
-        # Where a row has fewer than `most` crops at the very end, the last index repeats.
-        theirs &= first[:, None] + jnp.arange(library.most) < len(library.records)
-        same = theirs[:, None] & (jnp.asarray(library.text_of)[own][:, None] == at[..., None])
-        total = total - jnp.einsum("blm,bmf->blf", same.astype(jnp.float32), jnp.asarray(library.features)[own])
+    if origins is not None:
+        crops, theirs = own_crops(library, origins)
+        same = theirs[:, None] & (jnp.asarray(library.text_of)[crops][:, None] == at[..., None])
+        total = total - jnp.einsum("blm,bmf->blf", same.astype(jnp.float32), jnp.asarray(library.features)[crops])
         count = count - jnp.sum(same, -1)
     there = (at >= 0) & (count > 0)
     return jnp.where(there[..., None], total / jnp.maximum(1, count)[..., None], 0), there
+
+
+def own_crops(library: Tables, origins: Int[Array, "B O"]) -> tuple[Int[Array, "B M"], Bool[Array, "B M"]]:
+    """Crops that may share an origin with each row, and which of them do, each once."""
+    crops, theirs = [], []
+    for kind, (origin, most) in enumerate(zip(origins.T, library.most, strict=False)):
+        order = library.by_origin[:, kind]
+        place = jnp.searchsorted(library.origins[order, kind], origin)[:, None] + jnp.arange(most)
+        found = jnp.asarray(order)[jnp.minimum(place, len(order) - 1)]
+        of = jnp.asarray(library.origins)[found]
+        # Beyond the last crop the last one repeats; what shares an origin before this one was counted there.
+        again = jnp.any(of[..., :kind] == origins[:, None, :kind], -1)
+        crops.append(found)
+        theirs.append((of[..., kind] == origin[:, None]) & (place < len(order)) & ~again)
+    return jnp.concatenate(crops, 1), jnp.concatenate(theirs, 1)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from einops import rearrange, repeat
-from jaxtyping import Array, Bool, Float, Integer
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 from xmjax.models.association import replaced, sentinel_tokens
 from xmjax.models.crossmodal import concatenate
@@ -51,6 +51,11 @@ class Passes:
 
         return self._once(("encoded", modality), compute)
 
+    @property
+    def origins(self) -> Int[Array, "B O"]:
+        """What tells each row's record, and its picture where it has one, which other records may have too."""
+        return jnp.stack([self.batch[name] for name in ("id", "picture_id") if name in self.batch], 1)
+
     def text(self, ids: Integer[Array, "R L"], every: int = 1) -> Tokens:
         """Tokens of texts of the batch's records, as many of each next to each other.
 
@@ -58,8 +63,8 @@ class Passes:
           ids: the texts.
           every: of which records they are, from the first on.
         """
-        records = self.batch["id"][::every]
-        return self.model.encode("text", ids, repeat(records, "b -> (b n)", n=len(ids) // len(records)))
+        origins = self.origins[::every]
+        return self.model.encode("text", ids, repeat(origins, "b o -> (b n) o", n=len(ids) // len(origins)))
 
     def grounded(
         self,
@@ -69,7 +74,7 @@ class Passes:
         unknown: Bool[Array, " B"] | None = None,
     ) -> Tokens:
         """The objects of a picture, in the batch's boxes or discovered; see `Crossmodal.grounded`."""
-        return self.model.grounded(tokens, self.batch.get("boxes"), masked, image, self.batch["id"], unknown)
+        return self.model.grounded(tokens, self.batch.get("boxes"), masked, image, self.origins, unknown)
 
     def alone(self, modality: str) -> Tokens:
         """Tokens that stand for the modality by itself."""
