@@ -199,6 +199,31 @@ def test_labels_are_scored_as_they_were_learned_cut(config):
     assert set(evaluator.labels) == {"배" * 5} and evaluator.chance == 1  # 15 bytes, between characters
 
 
+def test_a_word_costs_as_a_whole_or_a_character_at_a_time(make_config):
+    """What is told of either is summed over the same words; here an id costs a nat."""
+    objectives = {"regions": options("regions", unit="character")}
+    config = make_config({"model.regions.count": 4, "objectives": objectives})
+    evaluator = EVALUATORS["objects"](config, sharding.make_mesh(config.mesh), Playroom("val").read(range(20)))
+    masks = []
+
+    def choose(params, image, boxes, absent, masked, sequences):
+        assert len(image) == len(boxes) == len(absent) == len(masked) == len(sequences)
+        masks.append(np.sum(masked == vocab.sentinel(0), 1))
+        return np.sum(sequences != vocab.PAD, 2) - 1.0
+
+    evaluator.choose = choose
+    scores = evaluator._words({})
+    words = [vocab.utf8(item.caption.text)[item.word.start : item.word.end].decode() for item in evaluator.words]
+    assert {item.caption.language for item in evaluator.words} == {"en", "ko"}
+    whole = np.mean([len(word.encode()) + 1 for word in words])
+    spaceless = [word.replace(" ", "") for word in words]  # what is between words is no character
+    parts = np.mean([len(word.encode()) + len(word) for word in spaceless])
+    for arm in ("", "/no_image", "/shuffled_image"):
+        assert scores[f"objects/words{arm}/bits"] == pytest.approx(whole / np.log(2))
+        assert scores[f"objects/words{arm}/characters/bits"] == pytest.approx(parts / np.log(2))
+    assert all((count == 1).all() for count in masks)
+
+
 def test_of_an_unknown_picture_boxes_are_hidden_too(model):
     boxes = jnp.array([[[0.0, 0, 0.5, 0.5], [0.25, 0.25, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]])
     moved = boxes.at[0, 0].set(jnp.array([0.1, 0.3, 0.2, 0.9]))

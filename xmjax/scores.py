@@ -8,7 +8,7 @@ BASELINES = ("chance", "random", "most_frequent", "unigram", "towers", "image_al
 """Last parts of a score's name that stand for what needs no learning, in the order of a table's columns."""
 
 _REFERENCES = (*BASELINES, "oracle", "n")
-_UNITS = {"bits_per_byte": "bits per byte", "MedR": "rank", "unimodal": "points", "left_out": "items"}
+_UNITS = {"bits_per_byte": "bits per byte", "bits": "bits", "MedR": "rank", "unimodal": "points", "left_out": "items"}
 _NAMES = {
     "fill/image": "with its own image",
     "fill/no_image": "without an image",
@@ -45,6 +45,8 @@ _NAMES = {
     "localize/whole_image": "the whole picture: cIoU@0.5",
     "localize/centre": "always the middle: cIoU@0.5",
     "caption/exact": "equal to a reference",
+    "objects/words/bits": "bits of a masked word",
+    "objects/words/characters/bits": "bits of its characters, each masked alone",
     "caption/bits_per_byte": "bits per byte",
     "caption/shuffled_image/bits_per_byte": "the same, with another's image",
 }
@@ -59,7 +61,7 @@ class Row:
       data: name of the data set, the first part of the key.
       evaluator: name of the evaluator, the second part.
       value: the score.
-      unit: "%" for a fraction of 1, "points" of percent between two, "bits per byte", "rank" or "items".
+      unit: "%" for a fraction of 1, "points" of percent between two, "bits", "bits per byte", "rank" or "items".
       oracle: score of a scorer that reads the truth.
       baselines: name of a baseline -> its score.
       n: number of items scored.

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from xmjax import vocab
 from xmjax.data import playroom
-from xmjax.data.arrays import masked_ids, text_ids
+from xmjax.data.arrays import by_character, caption_words, masked_ids, text_ids
 from xmjax.data.regions import boxes_array, groups, kept, label_ids
 from xmjax.data.source import Caption, Record, Region
 from xmjax.evaluation.base import EVALUATORS, Evaluator, Report, Scores, batched
@@ -123,7 +123,9 @@ class LabelsEvaluator(Evaluator):
     For retrieval all objects of every picture are masked, and their labels, as they come with the boxes, are scored: by
     how many nats likelier the text makes them than no text (EP 3 889 830, paragraph 71), so that objects that no text
     speaks of count nothing. Nothing of the pictures is read but those labels and their number. "objects/words" is what
-    `fill` asks, of a masked word of a caption that is read with the objects in the place of the picture.
+    `fill` asks, of a masked word of a caption that is read with the objects in the place of the picture, and
+    "objects/words/bits" what the right one costs; "objects/words/characters/bits", of runs that mask single characters,
+    what all of its characters cost, each masked by itself and read off all others.
     "objects/features", of models that tell what masked objects look like, is how often that is nearest to the features
     of the object itself or of another with its label, among all that are asked.
     """
@@ -161,6 +163,9 @@ class LabelsEvaluator(Evaluator):
         self.look = self.compiled(looks)
         self._prepare_retrieval(count, length, sequences.shape[2] - 2)
         self._prepare_words(count, length)
+        self.by_character = bool(self.words) and options is not None and options.unit == "character"
+        if self.by_character:
+            self._prepare_characters(length)
 
     def _prepare_words(self, count: int, length: int) -> None:
         self.words = fill_items(self.records, length)
@@ -178,6 +183,17 @@ class LabelsEvaluator(Evaluator):
         self.masked = np.stack([masked_ids(item.caption.text, item.word, length) for item in self.words])
         self.word_sequences = candidate_sequences([item.candidates for item in self.words])
         self.choose = self.compiled(score_words)
+
+    def _prepare_characters(self, length: int) -> None:
+        captions = [dataclasses.replace(item.caption, words=(item.word,)) for item in self.words]
+        parts = [(i, c) for i, caption in enumerate(captions) for c in caption_words(by_character(caption))]
+        texts = [captions[i].text for i, _ in parts]
+        self.word_of = np.array([i for i, _ in parts])
+        self.masked_characters = np.stack(
+            [masked_ids(text, c, length) for text, (_, c) in zip(texts, parts, strict=True)]
+        )
+        own = [vocab.utf8(text)[c.start : c.end].decode() for text, (_, c) in zip(texts, parts, strict=True)]
+        self.characters = candidate_sequences([[character] for character in own])
 
     def _prepare_retrieval(self, count: int, length: int, longest: int) -> None:
         config = self.config
@@ -239,6 +255,12 @@ class LabelsEvaluator(Evaluator):
         for arm, shown in self.word_arrays.items():
             nats = self.choose(params, *shown, self.masked, self.word_sequences)
             scores[f"objects/words{arm}"] = float(np.mean(np.argmin(nats, 1) == self.word_answers))
+            own = np.take_along_axis(nats, np.array(self.word_answers)[:, None], 1)
+            scores[f"objects/words{arm}/bits"] = float(np.mean(own) / np.log(2))
+            if self.by_character:
+                shown = tuple(x[self.word_of] for x in shown)
+                total = np.sum(self.choose(params, *shown, self.masked_characters, self.characters))
+                scores[f"objects/words{arm}/characters/bits"] = float(total / len(self.words) / np.log(2))
         known = {"objects/words/oracle": oracle(self.words, range(len(self.words)))}
         return scores | trivial(self.words, "objects/words") | known
 
