@@ -1,7 +1,8 @@
-"""Which mismatches `match` learns from: any in the batch, or half of them such as the towers take for matches.
+"""Which mismatches `match` learns from: any in the batch, half of them such as the towers take for matches, or pairs of
+which both the picture and the text are exchanged.
 
     python launch/pretrain.py --config=configs/fine.py
-    python launch/sweep.py --config=configs/sweeps/negatives.py     one CPU core, half an hour (6 runs)
+    python launch/sweep.py --config=configs/sweeps/negatives.py     one CPU core, half an hour (9 runs)
 
 The table is docs/results/negatives.md.
 """
@@ -12,7 +13,7 @@ from configs.sweeps import BEGUN_FINE
 
 
 def get_config() -> ConfigDict:
-    """Random ones, and half of them hard."""
+    """Random ones, half of them hard, and beside those half of the wrong pictures with another wrong text."""
     return ConfigDict(
         {
             "name": "negatives",
@@ -20,6 +21,7 @@ def get_config() -> ConfigDict:
             "arms": {
                 "random": BEGUN_FINE | {"objectives.match.hard": 0.0},
                 "half hard": BEGUN_FINE,
+                "half hard, both": BEGUN_FINE | {"objectives.match.both": 0.5},
             },
             "seeds": (0, 1, 2),
             "metrics": (
