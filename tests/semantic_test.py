@@ -156,14 +156,50 @@ def test_pictures_are_ranked_again_by_boxes_of_their_metadata(make_config, tmp_p
     loaded.make_index(tmp_path).save(tmp_path / "index")
     index = loaded.index(tmp_path / "index")
     # The two largest of three, as in training; 0.png has none, 3.png is not in the metadata.
-    assert index.boxes == {"1.png": [(0, 0, 0.5, 0.5), (0.25, 0.25, 1, 0.5)], "2.png": [(0, 0.125, 0.25, 1)]}
+    boxes = {"1.png": [(0, 0, 0.5, 0.5), (0.25, 0.25, 1, 0.5)], "2.png": [(0, 0.125, 0.25, 1)]}
+    assert index.regions == {n: tuple(Region(box, "toy") for box in those) for n, those in boxes.items()}
     again = loaded.retrieve({"text": text}, index, 4, "image", rerank=4)
     assert {hit.name for hit in again[:2]} == set(given)
     for hit in again[:2]:
-        assert hit.score == loaded.match(text, str(tmp_path / hit.name), index.boxes[hit.name])
+        assert hit.score == loaded.match(text, str(tmp_path / hit.name), boxes[hit.name])
     assert again[2:] == [h for h in loaded.retrieve({"text": text}, index, 4, "image") if h.name not in given]
     with pytest.raises(UserError, match="those of pictures that are found are in the index"):
         loaded.retrieve({"text": text}, index, 4, "image", rerank=3, boxes=[(0, 0, 1, 1)])
+
+
+def test_pictures_are_ranked_again_by_the_objects_that_a_text_makes_expect(config, model, tmp_path):
+    loaded, records = Model(config, model.variables["params"]), Playroom("val").read(range(6))
+    lines = []
+    for i, record in enumerate(records[:5]):  # the last is not in the metadata
+        regions = [{"bbox": [32 * x for x in (b[1], b[0], b[3] - b[1], b[2] - b[0])], "category": label}
+                   for b, label in ((r.box, r.label) for r in record.regions)]  # fmt: skip
+        lines.append({"file_name": f"{i}.png", "width": 32, "height": 32, "boxes": regions})
+    for i, record in enumerate(records):
+        Image.fromarray(record.image).save(tmp_path / f"{i}.png")
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    loaded.make_index(tmp_path).save(tmp_path / "index")
+    text = query(records[0], 0).text
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text(text, encoding="utf-8")
+    texts = loaded.make_index(tmp_path / "texts")
+    found = predict.retrieve(loaded, str(tmp_path / "index"), text, of="image", top=6, rerank=6, by="objects")
+    names, scores = [item["name"] for item in found.values["items"]], [i["score"] for i in found.values["items"]]
+    assert sorted(names[:5]) == [f"{i}.png" for i in range(5)] and names[5] == "5.png"
+    assert scores[:5] == sorted(scores[:5], reverse=True) and len(set(scores)) == 6
+    labels = [[region.label for region in record.regions] for record in records[:5]]
+    assert scores[:5] == pytest.approx(sorted(loaded.expects(text, labels), reverse=True), abs=1e-5)
+    # As the evaluator scores pictures.
+    boxes = np.stack([boxes_array(record.regions, 4) for record in records[:5]])
+    ids = jnp.stack([label_ids(r.regions, b[:, 2] > 0, 15) for r, b in zip(records, boxes, strict=False)])
+    told = jnp.asarray(np.repeat(text_ids(text, config.model.text.max_bytes)[None], 5, 0))
+    asked, unasked = (expected(model, (jnp.asarray(boxes), ids), known) for known in (told, None))
+    assert loaded.expects(text, labels) == pytest.approx((unasked - asked).tolist(), abs=1e-4)
+    for wrong, message in (({"by": "colour"}, "match or objects"), ({"of": "text"}, "by='objects' with one text")):
+        with pytest.raises(UserError, match=message):
+            loaded.retrieve({"image": records[0].image}, texts, **{"by": "objects", "rerank": 2} | wrong)
+    for wrong in ([], ["toy"] * 5):
+        with pytest.raises(UserError, match="objects of a picture: this run reads 1 to 4"):
+            loaded.expects(text, [["toy"], wrong])
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,21 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt16
 
 from xmjax import config as config_module
 from xmjax import inference, search, vocab
 from xmjax.data.arrays import asked, canvas, gloss_ids, prompt_ids, text_ids
-from xmjax.data.source import Caption, Question, Word
+from xmjax.data.regions import boxes_array, label_ids
+from xmjax.data.source import Caption, Question, Region, Word
 from xmjax.errors import UserError
 from xmjax.evaluation import filling
 from xmjax.evaluation.answer import write_answer
 from xmjax.evaluation.caption import picture_memory, write
 from xmjax.evaluation.fill import association_of, candidate_sequences, read_masked, score_candidates
+from xmjax.evaluation.labels import expected
 from xmjax.evaluation.localize import heat, spread
 from xmjax.evaluation.match import encoded, matched
 from xmjax.evaluation.objects import found_objects, kept
@@ -243,6 +246,30 @@ class Model(Loaded):
         logits = self._call(_matched, shown, np.repeat(around[None], len(ids), 0), ids)
         found = [float(1 / (1 + np.exp(-logit))) for logit in logits]
         return found[0] if single else found
+
+    def expects(self, text: str, labels: Sequence[Sequence[str]]) -> list[float]:
+        """By how many nats a text makes the objects of each picture likelier than no text does.
+
+        Of a picture nothing is read but how many objects it has and what they are called (EP 3 889 830, paragraph 71).
+
+        Args:
+          text: what is told.
+          labels: of the objects of every picture, as many as the run reads at most.
+
+        Raises:
+          UserError: the run has not trained regions, or a picture has no objects or too many.
+        """
+        options, count = self._trained("regions"), self.config.model.regions.count
+        if not labels:
+            return []
+        if wrong := [len(those) for those in labels if not 0 < len(those) <= count]:
+            raise UserError(f"{wrong[0]} objects of a picture: this run reads 1 to {count}, give the largest")
+        regions = [[Region((0.0, 0.0, 1.0, 1.0), label) for label in those] for those in labels]
+        boxes = np.stack([boxes_array(those, count) for those in regions])
+        written = [label_ids(t, b[:, 2] > 0, options.max_label_bytes) for t, b in zip(regions, boxes, strict=True)]
+        told = np.repeat(text_ids(text, self.config.model.text.max_bytes)[None], len(boxes), 0)
+        nats = self._call(_expected, boxes, np.stack(written), told)
+        return [float(unasked - asked) for asked, unasked in nats]
 
     def localize(self, image: Picture, audio: Sound) -> Float[np.ndarray, "S S"]:
         """Where in a picture a sound comes from: cosines of the sound with the picture's parts, for every pixel.
@@ -619,6 +646,7 @@ class Model(Loaded):
         of: str = "",
         rerank: int = 0,
         boxes: Sequence[Sequence[float]] | None = None,
+        by: str = "match",
     ) -> list[search.Hit]:
         """The items of an index that are nearest to what is asked, nearest first; what is asked is no answer itself.
 
@@ -632,6 +660,8 @@ class Model(Loaded):
             picture; their score is its probability then. Of a model that matches by given boxes, pictures without any
             in the index come behind them.
           boxes: of the objects of the picture that is asked, where the model matches by given ones.
+          by: what they are ranked again by, "match", or "objects": how much likelier one text makes the objects that
+            the index has of pictures, of which no more is read than how many and what they are called (`expects`).
 
         Raises:
           UserError: a part cannot be embedded, the index is missing, of another model or without the modality, or hits
@@ -641,36 +671,16 @@ class Model(Loaded):
         index = index if isinstance(index, search.Index) else self.index(index)
         if top < 1 or rerank < 0:
             raise UserError(f"top={top}, rerank={rerank}: ask for at least one item, and rank none or more again")
+        if by not in search.WAYS:
+            raise UserError(f"by={by!r}: hits are ranked again by {' or '.join(search.WAYS)}")
         if boxes is not None and not rerank:
             raise UserError("boxes are read where hits are ranked again alone: give rerank, or leave the boxes out")
         if not rerank:
             return search.retrieve(self, index, parts, top, of)
-        if len(parts) != 1 or parts[0][0] <= 0 or {parts[0][1], of} != {"text", "image"}:
-            raise UserError(
-                "hits are ranked again by how a text and a picture match: ask with one text and of='image', or with "
-                "one picture and of='text'"
-            )
         hits = search.retrieve(self, index, parts, max(top, rerank), of)
-        first, asked_by = hits[:rerank], parts[0][2]
-        if not first:
-            return []
-        if of == "text":
-            found = self.match([hit.name for hit in first], asked_by, boxes)
-        elif boxes is not None:
-            raise UserError("boxes are of the picture that is asked; those of pictures that are found are in the index")
-        elif self.config.model.regions.given:
-            first = [hit for hit in first if hit.name in index.boxes]
-            if not first:
-                raise UserError(
-                    "this run matches texts with objects in boxes, and the index has none of these pictures: write "
-                    "them in a column 'boxes' of metadata.jsonl beside them (docs/data.md) and make it anew, or leave "
-                    "rerank out"
-                )
-            found = [self.match(asked_by, str(Path(index.root) / h.name), index.boxes[h.name]) for h in first]
-        else:
-            found = self.match(asked_by, [str(Path(index.root) / hit.name) for hit in first])
-        again = [hit._replace(score=score) for hit, score in zip(first, found, strict=True)]
-        return [*sorted(again, key=lambda hit: -hit.score), *(hit for hit in hits if hit not in first)][:top]
+        first = hits[:rerank]
+        again = search.ranked_again(self, index, first, parts, of, by, boxes) if first else []
+        return [*again, *(hit for hit in hits if hit.name not in {h.name for h in again})][:top]
 
     def fingerprint(self) -> str:
         """A hash of what makes vectors: those of models that differ in it cannot be compared."""
@@ -685,6 +695,10 @@ class Model(Loaded):
 
 def _rounded(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
+
+
+def _expected(model: Any, boxes: Any, labels: Any, text: Any) -> Any:
+    return jnp.stack([expected(model, (boxes, labels), known) for known in (text, None)], 1)
 
 
 def _matched(model: Any, image: Any, boxes: Any, text: Any) -> Any:

@@ -62,7 +62,8 @@ FIELDS: dict[str, tuple[type, str]] = {
     "top": (int, "most words, tags or items to show"),
     "lang": (str, "language to write in, such as en"),
     "style": (str, "wording to write in, for runs that have several"),
-    "rerank": (int, "how many of the nearest are ranked again by how they match the text or the picture"),
+    "rerank": (int, "how many of the nearest are ranked again by how they match, or by their objects"),
+    "by": (str, "match or objects: what they are ranked again by"),
     "method": (str, "greedy, sample, beam or mask_predict"),
     "n": (int, "texts to write"),
     "width": (int, "of method beam: texts that are kept while searching"),
@@ -249,13 +250,14 @@ def retrieve(
     top: int = 5,
     rerank: int = 0,
     boxes: list[str] | None = None,
+    by: str = "match",
     picture: str | None = None,
 ) -> Answer:
     """What of an index is nearest to a text, a picture, a sound, or a sum and difference of several."""
     plus, minus = {"text": text, "image": image, "audio": audio}, [minus_text, minus_image, minus_audio]
     parts = [(1.0, m, given) for m, given in plus.items() if given is not None]
     parts += [(-1.0, m, given) for m, given in zip(plus, minus, strict=True) if given is not None]
-    hits = model.retrieve(parts, index, top, of, rerank, _boxes(boxes))
+    hits = model.retrieve(parts, index, top, of, rerank, _boxes(boxes), by)
     if picture is not None:
         draw_hits(hits, Path(model.index(index).root), Path(picture))
     values = [{"name": h.name, "modality": h.modality, "score": round(h.score, 6)} for h in hits]

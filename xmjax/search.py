@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.progress import track
 
 from xmjax.data.folder import boxed
-from xmjax.data.regions import Box, kept
+from xmjax.data.regions import kept
+from xmjax.data.source import Region
 from xmjax.errors import UserError
 from xmjax.media.listen import listen
 
@@ -32,6 +33,9 @@ SUFFIXES = {
 }
 """Endings of the names of files of a modality; of a text file every line is an item."""
 
+WAYS = ("match", "objects")
+"""By what hits are ranked again: how a text and a picture match, or how much the text makes expect its objects."""
+
 CHUNK = 256
 
 
@@ -41,7 +45,8 @@ class Hit(NamedTuple):
     Attributes:
       name: of the file in the folder, or the text.
       modality: "image", "audio" or "text".
-      score: cosine of the item and the query; of one that was ranked again, the probability that they match.
+      score: cosine of the item and the query; of one that was ranked again, the probability that they match, or by how
+        many nats the text makes its objects likelier.
     """
 
     name: str
@@ -59,8 +64,7 @@ class Index:
       vectors: one row an item.
       model: what tells the model that made them, see `Model.fingerprint`.
       root: the folder that names of files are relative to.
-      boxes: name -> of a picture's objects (y0, x0, y1, x1) as fractions of the side, where metadata tells them and
-        the model matches by them.
+      regions: name -> a picture's objects, where metadata tells them and the model reads them.
       unreadable: name -> why a file is not in it.
     """
 
@@ -69,7 +73,7 @@ class Index:
     vectors: Float[np.ndarray, "N E"]
     model: str
     root: str = ""
-    boxes: dict[str, list[Box]] = dataclasses.field(default_factory=dict)
+    regions: dict[str, tuple[Region, ...]] = dataclasses.field(default_factory=dict)
     unreadable: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -80,6 +84,7 @@ class Index:
         """
         place = Path(path)
         temporary = place.with_name(f"{place.name}.tmp")
+        regions = [(name, region) for name, those in self.regions.items() for region in those]
         try:
             with temporary.open("wb") as file:
                 np.savez(
@@ -89,8 +94,9 @@ class Index:
                     vectors=self.vectors,
                     model=np.array(self.model),
                     root=np.array(self.root),
-                    boxed=np.array([name for name, boxes in self.boxes.items() for _ in boxes], np.str_),
-                    boxes=np.array([box for boxes in self.boxes.values() for box in boxes]).reshape(-1, 4),
+                    boxed=np.array([name for name, _ in regions], np.str_),
+                    boxes=np.array([region.box for _, region in regions]).reshape(-1, 4),
+                    labels=np.array([region.label for _, region in regions], np.str_),
                 )
             os.replace(temporary, place)
         except OSError as error:
@@ -144,16 +150,17 @@ def load_index(path: str | os.PathLike[str], model: "Model") -> Index:
     """
     try:
         with np.load(path, allow_pickle=False) as data:
-            boxes: dict[str, list[Box]] = {}
-            for name, box in zip(data["boxed"].tolist(), data["boxes"].tolist(), strict=True):
-                boxes.setdefault(name, []).append(tuple(box))
+            regions: dict[str, tuple[Region, ...]] = {}
+            columns = (data[column].tolist() for column in ("boxed", "boxes", "labels"))
+            for name, box, label in zip(*columns, strict=True):
+                regions[name] = (*regions.get(name, ()), Region(tuple(box), label))
             index = Index(
                 tuple(data["names"].tolist()),
                 tuple(data["modalities"].tolist()),
                 data["vectors"],
                 str(data["model"]),
                 str(data["root"]),
-                boxes,
+                regions,
             )
     except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(
@@ -167,8 +174,8 @@ def load_index(path: str | os.PathLike[str], model: "Model") -> Index:
 def index_folder(model: "Model", folder: str | os.PathLike[str]) -> Index:
     """The index of all pictures, sounds and lines of text files below a folder that the model has vectors for.
 
-    Files that cannot be read are left out and named in the index. Of a model that matches by given boxes, those of the
-    pictures come from metadata as of a folder of training data.
+    Files that cannot be read are left out and named in the index. Of a model that reads objects in given boxes, those
+    of the pictures come from metadata as of a folder of training data.
 
     Raises:
       UserError: there is no such folder, nothing in it that the model reads, or boxes in its metadata are wrong.
@@ -178,7 +185,7 @@ def index_folder(model: "Model", folder: str | os.PathLike[str]) -> Index:
         raise UserError(f"{folder} is no folder: give one of pictures, sounds or texts")
     known = {modality for pair in model.contrasted() for modality in pair}
     count, told = model.config.model.regions.given, {}
-    if count and "match" in model.config.objectives:
+    if count and {"match", "regions"} & set(model.config.objectives):
         told = boxed(str(root), model.config.data)
     paths = sorted(p for p in root.rglob("*") if p.is_file())
     names: list[str] = []
@@ -209,14 +216,14 @@ def index_folder(model: "Model", folder: str | os.PathLike[str]) -> Index:
     if not names:
         reason = f" ({next(iter(unreadable.values()))})" if unreadable else ""
         raise UserError(f"nothing in {folder} can be read{reason}: give a folder of {', '.join(sorted(known))} files")
-    boxes = {name: [region.box for region in kept(told[name], count)] for name in names if told.get(name)}
+    regions = {name: tuple(kept(told[name], count)) for name in names if told.get(name)}
     return Index(
         tuple(names),
         tuple(modalities),
         np.concatenate(parts),
         model.fingerprint(),
         str(root.resolve()),
-        boxes,
+        regions,
         unreadable,
     )
 
@@ -256,6 +263,55 @@ def retrieve(
     """What of an index is nearest to a sum of parts (see `query`), which are no answers themselves; see `nearest`."""
     own = [index.name_of(os.fspath(given)) for _, _, given in parts if isinstance(given, str | os.PathLike)]
     return index.nearest(query(model, parts), top, of, own)
+
+
+def ranked_again(
+    model: "Model",
+    index: Index,
+    hits: Sequence[Hit],
+    parts: Sequence[tuple[float, str, Any]],
+    of: str,
+    by: str,
+    boxes: Sequence[Sequence[float]] | None,
+) -> list[Hit]:
+    """Hits by how they and what is asked match, or by how much likelier it makes their objects, with that as score.
+
+    Where objects are read, pictures without any in the index are left out.
+
+    Raises:
+      UserError: what is asked is no single text or picture, or objects are missing.
+    """
+    asked_for = {"match": ({"text", "image"},), "objects": ({"text", "image"},) if of == "image" else ()}
+    if len(parts) != 1 or parts[0][0] <= 0 or {parts[0][1], of} not in asked_for[by]:
+        raise UserError(
+            "hits are ranked again by how a text and a picture match: ask with one text and of='image', or with one "
+            "picture and of='text' (by='objects' with one text and of='image' alone)"
+        )
+    asked = parts[0][2]
+    if of == "text":
+        found = model.match([hit.name for hit in hits], asked, boxes)
+        return _by_score(hits, found)
+    if boxes is not None:
+        raise UserError("boxes are of the picture that is asked; those of pictures that are found are in the index")
+    if by == "match" and not model.config.model.regions.given:
+        return _by_score(hits, model.match(asked, [str(Path(index.root) / hit.name) for hit in hits]))
+    hits = [hit for hit in hits if hit.name in index.regions]
+    if not hits:
+        raise UserError(
+            "pictures are ranked again by their objects, and the index has none of these: write them in a column "
+            "'boxes' of metadata.jsonl beside the pictures (docs/data.md) and make it anew, or leave rerank out"
+        )
+    those = [index.regions[hit.name] for hit in hits]
+    if by == "objects":
+        return _by_score(hits, model.expects(asked, [[region.label for region in regions] for regions in those]))
+    paths = [str(Path(index.root) / hit.name) for hit in hits]
+    boxed = [[region.box for region in regions] for regions in those]
+    return _by_score(hits, [model.match(asked, path, around) for path, around in zip(paths, boxed, strict=True)])
+
+
+def _by_score(hits: Sequence[Hit], scores: Sequence[float]) -> list[Hit]:
+    again = [hit._replace(score=score) for hit, score in zip(hits, scores, strict=True)]
+    return sorted(again, key=lambda hit: -hit.score)
 
 
 def _lines(path: Path) -> list[str]:
