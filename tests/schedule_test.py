@@ -7,7 +7,7 @@ import pytest
 from xmjax.objectives import make, options
 from xmjax.training.step import init, update
 
-STEPS = 60
+STEPS = 100
 
 
 @pytest.mark.parametrize(
