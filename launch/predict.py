@@ -14,6 +14,7 @@
     ... index --folder=DIR --index=FILE.npz                            makes pictures, sounds and texts findable
     ... retrieve --index=FILE.npz --text=TEXT [--of=audio]             finds them; --image, --audio, --minus_text add
                                                                        up, --picture=OUT.png draws what was found
+        --of=image --rerank=10 [--by=objects]                          ranks pictures again, by match or their objects
     ... embed --image=FILE                                             a unit vector, or --text=TEXT
     ... fill --input=QUESTIONS.jsonl [--output=ANSWERS.jsonl]          one JSON object a line, with the flags' names
 

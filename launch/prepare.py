@@ -10,7 +10,7 @@
 
     ... library --workdir=RUN --output=FILE.safetensors [--size=32] [--pictures=0] [--limit=10000] [--count=0]
         [--sheet=FILE.png]
-        standard texts, the labels of regions, with crops of what they stand for
+        standard texts, the labels of regions, with crops of what they stand for, without held-out pictures
 
     ... videos --input=DIR_or_LIST.txt --output=DIR [--held_out=FILE | --validation_fraction=0.1] [--segment=10]
         [--size=256] [--captions=FILE.jsonl] [--keep_silent] [--workers=N] [--timeout=120]

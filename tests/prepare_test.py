@@ -120,7 +120,7 @@ def test_a_word_with_an_unknown_picture_is_named(root):
 
 @pytest.mark.parametrize("pictures", [0, 32])
 def test_a_library_knows_pictures_as_the_run_sees_them_and_leaves_out_held_out_ones(
-    pictures, make_config, tmp_path, monkeypatch
+    pictures, make_config, tmp_path, monkeypatch, capsys
 ):
     lines = []
     for i in range(40):  # each picture is of four records, some of which may be held out
@@ -140,3 +140,6 @@ def test_a_library_knows_pictures_as_the_run_sees_them_and_leaves_out_held_out_o
     held_out = {picture_id(record) for record in val.read(range(len(val)))}
     assert library.pictures.tolist() == [of[record] for record in library.records]
     assert set(library.pictures) == set(of.values()) - held_out and held_out & set(of.values())
+    left_out = sum(picture in held_out for picture in of.values())
+    assert f"{left_out} of {len(of)} records are left out, whose pictures are held out too" in capsys.readouterr().out
+    assert library.seen == "32 px, stretch"

@@ -133,8 +133,8 @@ def test_hits_are_ranked_again_by_match(make_config, tmp_path):
     for asked, of in (({"text": text}, ""), ([(1, "text", text), (1, "image", records[0].image)], "image")):
         with pytest.raises(UserError, match="ranked again by how a text and a picture match"):
             loaded.retrieve(asked, index, 4, of, rerank=3)
-    for wrong in ({"top": 0, "rerank": 3}, {"rerank": -1}, {"boxes": [(0, 0, 1, 1)]}):
-        with pytest.raises(UserError, match=r"ask for at least one|boxes are read where"):
+    for wrong in ({"top": 0, "rerank": 3}, {"rerank": -1}, {"boxes": [(0, 0, 1, 1)]}, {"by": "objects"}):
+        with pytest.raises(UserError, match=r"ask for at least one|boxes and by are read where"):
             loaded.retrieve({"text": text}, index, of="image", **wrong)
 
 
@@ -194,11 +194,11 @@ def test_pictures_are_ranked_again_by_the_objects_that_a_text_makes_expect(confi
     told = jnp.asarray(np.repeat(text_ids(text, config.model.text.max_bytes)[None], 5, 0))
     asked, unasked = (expected(model, (jnp.asarray(boxes), ids), known) for known in (told, None))
     assert loaded.expects(text, labels) == pytest.approx((unasked - asked).tolist(), abs=1e-4)
-    for wrong, message in (({"by": "colour"}, "match or objects"), ({"of": "text"}, "by='objects' with one text")):
+    for wrong, message in (({"by": "colour"}, "match or objects"), ({"of": "text"}, "by='objects' for one text")):
         with pytest.raises(UserError, match=message):
             loaded.retrieve({"image": records[0].image}, texts, **{"by": "objects", "rerank": 2} | wrong)
-    for wrong in ([], ["toy"] * 5):
-        with pytest.raises(UserError, match="objects of a picture: this run reads 1 to 4"):
+    for wrong in ([], ["toy"] * 5, "toy"):
+        with pytest.raises(UserError, match="is no list of labels of a picture's objects: this run reads 1 to 4"):
             loaded.expects(text, [["toy"], wrong])
 
 

@@ -77,10 +77,11 @@ def restore(workdir: Path, config: Config, mesh: jax.sharding.Mesh, step: int | 
             there = f"complete ones are of steps {', '.join(map(str, steps))}" if steps else "none is complete yet"
             raise UserError(f"{workdir} has no checkpoint{'' if step is None else f' of step {step}'}: {there}")
         restored = saved.restore(abstract_state(config, mesh), wanted)
-        if (now := library.manifest(config.model).get("library")) != restored.meta["manifest"].get("library"):
+        then = restored.meta["manifest"].get("library")
+        if (now := library.manifest(config).get("library")) != then:
             raise UserError(
                 f"config.model.library.path={config.model.library.path} of {workdir} is not the library that it was "
-                f"trained with ({now}): put that one back there"
+                f"trained with ({now}, not {then}): put that one back there"
             )
         return restored.state, restored.step
 

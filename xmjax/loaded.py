@@ -110,7 +110,7 @@ class Loaded:
 
     def _fused(self, pictures: Sequence[Picture | None], others: Mapping[str, Any]) -> tuple[Rows, Rows]:
         """What `fill` reads beside texts, as embedders take it, blank where there is none, and where that is so."""
-        names = self._trained("fill").modalities
+        names = self.check_trained("fill").modalities
         if unknown := others.keys() - set(names[1:]):
             raise UserError(f"fill of this run reads texts with {', '.join(names)}: leave {unknown.pop()} out")
         shown, none = self._shown(pictures)
@@ -149,7 +149,7 @@ class Loaded:
             self._compiled[key] = batched(self.config, self._mesh, partial(function, **static), size)
         return self._compiled[key](self._params, *arrays)
 
-    def _trained(self, task: str) -> Any:
+    def check_trained(self, task: str) -> Any:
         """Options of an objective that the run has trained."""
         options = self.config.objectives.get(task)
         if options is None or getattr(options, "modality", "image") != "image":

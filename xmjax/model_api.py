@@ -134,7 +134,7 @@ class Model(Loaded):
         ((modality, value),) = given.items()
         pairs = self.contrasted()
         if not pairs:
-            self._trained("contrast")
+            self.check_trained("contrast")
         if not any(modality in pair for pair in pairs):
             pairs = " and ".join(f"{first} with {second}" for first, second in pairs)
             raise UserError(f"this run has contrasted {pairs}, so {modality} has no vector")
@@ -238,7 +238,7 @@ class Model(Loaded):
         Raises:
           UserError: a picture cannot be read, the run has not trained match, or boxes are missing or too many.
         """
-        self._trained("match")
+        self.check_trained("match")
         texts, pictures, single = paired(text, image)
         around = self._objects_in(boxes, image, "matches texts", bool(self.config.model.regions.count))
         shown = np.stack([picture(p, self.config) for p in pictures])
@@ -257,13 +257,13 @@ class Model(Loaded):
           labels: of the objects of every picture, as many as the run reads at most.
 
         Raises:
-          UserError: the run has not trained regions, or a picture has no objects or too many.
+          UserError: the run has not trained regions, a picture has no objects or too many, or it is no list of them.
         """
-        options, count = self._trained("regions"), self.config.model.regions.count
+        options, count = self.check_trained("regions"), self.config.model.regions.count
         if not labels:
             return []
-        if wrong := [len(those) for those in labels if not 0 < len(those) <= count]:
-            raise UserError(f"{wrong[0]} objects of a picture: this run reads 1 to {count}, give the largest")
+        if wrong := [those for those in labels if isinstance(those, str) or not 0 < len(those) <= count]:
+            raise UserError(f"{wrong[0]!r} is no list of labels of a picture's objects: this run reads 1 to {count}")
         regions = [[Region((0.0, 0.0, 1.0, 1.0), label) for label in those] for those in labels]
         boxes = np.stack([boxes_array(those, count) for those in regions])
         written = [label_ids(t, b[:, 2] > 0, options.max_label_bytes) for t, b in zip(regions, boxes, strict=True)]
@@ -319,7 +319,7 @@ class Model(Loaded):
           UserError: there is no masked place or more than one, the word is not in the text, a picture cannot be read,
             or the run has not trained fill, or not with a modality that is given.
         """
-        span = self._trained("fill").max_span_bytes
+        span = self.check_trained("fill").max_span_bytes
         texts, pictures, single = paired(text, image)
         length = self.config.model.text.max_bytes
         inputs = np.stack([masked(t, word, length, occurrence) for t in texts])
@@ -424,7 +424,7 @@ class Model(Loaded):
             raise UserError(
                 f"method={method!r}: this run has not trained caption but fills words in: mask_predict or beam"
             )
-        options = self._trained("mask_predict" if filling else "caption")
+        options = self.check_trained("mask_predict" if filling else "caption")
         if n < 1 or (n > 1 and method in ("greedy", "mask_predict")):
             remedy = "ask for 1" if n < 1 else "beam" if fills else "sample or beam"
             raise UserError(f"n={n} does not go with method={method!r}: {remedy}")
@@ -473,7 +473,7 @@ class Model(Loaded):
           UserError: the question is empty or too long, a picture cannot be read, boxes are missing or too many, or the
             run has not trained answer.
         """
-        options = self._trained("answer")
+        options = self.check_trained("answer")
         longest, length = options.max_answer_bytes, self.config.model.text.max_bytes
         questions, pictures, single = paired(question, image)
         if not all(q.strip() for q in questions):
@@ -522,7 +522,7 @@ class Model(Loaded):
         Raises:
           UserError: the word is not in the text or not in the dictionary, or the run has not trained sense.
         """
-        options = self._trained("sense")
+        options = self.check_trained("sense")
         if tabs and dictionary is None:
             raise UserError("tabs are given without a dictionary: name the one that they belong to")
         ids, surface = marked(text, word, self.config.model.text.max_bytes, occurrence)
@@ -553,7 +553,7 @@ class Model(Loaded):
         self, ids: UInt16[np.ndarray, " L"], senses: Sequence[Sense], image: Picture | None, by_byte: bool = False
     ) -> list[tuple[Sense, float]]:
         """Senses by how likely their definitions are behind the marked word of a text, likeliest first."""
-        options = self._trained("sense")
+        options = self.check_trained("sense")
         count = _rounded(len(senses), WIDTH)
         glosses = np.full((1, count, options.max_gloss_bytes + 2), vocab.PAD, np.uint16)
         for row, sense in zip(glosses[0], senses, strict=False):
@@ -657,11 +657,12 @@ class Model(Loaded):
           top: most items.
           of: modality to search in; "" is all of them.
           rerank: how many of the nearest come first, in the order of `match` with what is asked, one text or one
-            picture; their score is its probability then. Of a model that matches by given boxes, pictures without any
-            in the index come behind them.
+            picture; their score is its probability then. Where objects in given boxes are read, pictures without any in
+            the index come behind them.
           boxes: of the objects of the picture that is asked, where the model matches by given ones.
           by: what they are ranked again by, "match", or "objects": how much likelier one text makes the objects that
-            the index has of pictures, of which no more is read than how many and what they are called (`expects`).
+            the index has of pictures, of which no more is read than how many and what they are called (`expects`,
+            which is the score).
 
         Raises:
           UserError: a part cannot be embedded, the index is missing, of another model or without the modality, or hits
@@ -673,14 +674,15 @@ class Model(Loaded):
             raise UserError(f"top={top}, rerank={rerank}: ask for at least one item, and rank none or more again")
         if by not in search.WAYS:
             raise UserError(f"by={by!r}: hits are ranked again by {' or '.join(search.WAYS)}")
-        if boxes is not None and not rerank:
-            raise UserError("boxes are read where hits are ranked again alone: give rerank, or leave the boxes out")
+        if not rerank and (boxes is not None or by != "match"):
+            raise UserError("boxes and by are read where hits are ranked again alone: give rerank, or leave them out")
         if not rerank:
             return search.retrieve(self, index, parts, top, of)
+        search.check_ranking(self, parts, of, by, boxes)
         hits = search.retrieve(self, index, parts, max(top, rerank), of)
-        first = hits[:rerank]
-        again = search.ranked_again(self, index, first, parts, of, by, boxes) if first else []
-        return [*again, *(hit for hit in hits if hit.name not in {h.name for h in again})][:top]
+        again = search.ranked_again(self, index, hits[:rerank], parts, of, by, boxes)
+        ranked = {hit.name for hit in again}
+        return [*again, *(hit for hit in hits if hit.name not in ranked)][:top]
 
     def fingerprint(self) -> str:
         """A hash of what makes vectors: those of models that differ in it cannot be compared."""

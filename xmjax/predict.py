@@ -63,7 +63,7 @@ FIELDS: dict[str, tuple[type, str]] = {
     "lang": (str, "language to write in, such as en"),
     "style": (str, "wording to write in, for runs that have several"),
     "rerank": (int, "how many of the nearest are ranked again by how they match, or by their objects"),
-    "by": (str, "match or objects: what they are ranked again by"),
+    "by": (str, "match or objects: what they are ranked again by, with rerank"),
     "method": (str, "greedy, sample, beam or mask_predict"),
     "n": (int, "texts to write"),
     "width": (int, "of method beam: texts that are kept while searching"),

@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeGuard
 
 import numpy as np
 from rich.progress import track
@@ -18,11 +17,12 @@ from xmjax.config import Config
 from xmjax.data import playroom
 from xmjax.data.arrays import caption_words
 from xmjax.data.similar import mine
-from xmjax.data.source import Record, Unreadable, named, picture_id
+from xmjax.data.source import Record, Source, named, picture_id
 from xmjax.data.sources import open_source
 from xmjax.errors import UserError
 from xmjax.lexicon import ask, entities, kind_of, make_report, open_dictionary
 from xmjax.lexicon import library as libraries
+from xmjax.models import library as library_of
 from xmjax.objectives import sense
 from xmjax.pictures import draw_library
 from xmjax.registry import Registry
@@ -100,7 +100,7 @@ def library(
 ) -> None:
     """Writes a library of standard texts and crops, of the regions of a run's training data.
 
-    Pictures that are among the held-out ones too are left out.
+    Pictures that are among the run's held-out ones too are left out.
 
     Args:
       workdir: of a run on data with regions.
@@ -125,14 +125,17 @@ def library(
     read = dataclasses.replace(config, model=dataclasses.replace(config.model, image=image))
     source = open_source(read, config.data, "train")
     found = source.read(range(min(limit, len(source))))
-    # Pictures are known by what the model sees of them.
-    seen = found if read == config else open_source(config, config.data, "train").read(range(len(found)))
-    pairs = [(r, picture_id(s)) for r, s in zip(found, seen, strict=True) if _has_picture(r) and _has_picture(s)]
+    seen = _picture_ids(open_source(config, config.data, "train"), len(found))  # they are known by what the model sees
     held_out = _held_out_pictures(config, limit)
-    kept = [(record, picture) for record, picture in pairs if picture not in held_out]
-    made = libraries.build([r for r, _ in kept], size, count, [picture for _, picture in kept])
+    there = [(r, p) for r, p in zip(found, seen, strict=True) if isinstance(r, Record) and p is not None]
+    kept = [(record, picture) for record, picture in there if picture not in held_out]
+    records, ids = [record for record, _ in kept], [picture for _, picture in kept]
+    made = libraries.build(records, size, count, ids, library_of.seen_as(config))
+    without = f"{len(there) - len(kept)} of {len(found)} records are left out, whose pictures are held out too"
     if not made.texts:
-        raise UserError(f"no record of {source.name} has a region; for a folder set config.data.regions_column")
+        raise UserError(
+            f"no record of {source.name} has a region ({without}); for a folder set config.data.regions_column"
+        )
     made.save(Path(output))
     if sheet:
         draw_library(made, Path(sheet))
@@ -140,18 +143,27 @@ def library(
         f"{len(made.crops)} crops of {len(made.texts)} texts from {len(set(made.records))} of {len(found)} records, "
         f"{made.digest()}; written to {output}"
     )
+    if len(kept) < len(there):
+        print(without)
 
 
 def _held_out_pictures(config: Config, limit: int) -> set[np.int32]:
+    """Pictures of the held-out records, as many as an evaluation reads, or as are read of the others."""
     try:
         source = open_source(config, config.data, "val")
-    except UserError:  # of the data that were just opened nothing is held out
+    except UserError as error:
+        print(f"no held-out pictures are looked for: {error}")
         return set()
-    return {picture_id(r) for r in source.read(range(min(limit, len(source)))) if _has_picture(r)}
+    return {p for p in _picture_ids(source, max(limit, config.evaluation.samples)) if p is not None}
 
 
-def _has_picture(record: Record | Unreadable) -> TypeGuard[Record]:
-    return isinstance(record, Record) and record.image is not None
+def _picture_ids(source: Source, count: int) -> list[np.int32 | None]:
+    """`picture_id` of the first records, None of those without a picture."""
+    found: list[np.int32 | None] = []
+    for start in range(0, min(count, len(source)), CHUNK):
+        records = source.read(range(start, min(start + CHUNK, count, len(source))))
+        found += [picture_id(r) if isinstance(r, Record) and r.image is not None else None for r in records]
+    return found
 
 
 @COMMANDS.register("coverage")

@@ -164,7 +164,8 @@ def load_index(path: str | os.PathLike[str], model: "Model") -> Index:
             )
     except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"{path} is no index ({error}): make one with predict.py index --folder=DIR --index=FILE"
+            f"{path} is no index, or one of an older version ({error}): make one with predict.py index --folder=DIR "
+            "--index=FILE"
         ) from error
     if index.model != model.fingerprint():
         raise UserError(f"{path} was made by another model or checkpoint: make it anew with this one")
@@ -265,6 +266,23 @@ def retrieve(
     return index.nearest(query(model, parts), top, of, own)
 
 
+def check_ranking(
+    model: "Model", parts: Sequence[tuple[float, str, Any]], of: str, by: str, boxes: Sequence[Sequence[float]] | None
+) -> None:
+    """Raises UserError where hits cannot be ranked again by what is asked."""
+    kinds = {parts[0][1], of} if len(parts) == 1 and parts[0][0] > 0 else set()
+    if by == "objects" and (kinds != {"text", "image"} or of != "image"):
+        raise UserError("pictures are ranked again by='objects' for one text: ask with it and of='image'")
+    if kinds != {"text", "image"}:
+        raise UserError(
+            "hits are ranked again by how a text and a picture match: ask with one text and of='image', or with one "
+            "picture and of='text'"
+        )
+    if boxes is not None and of == "image":
+        raise UserError("boxes are of the picture that is asked; those of pictures that are found are in the index")
+    model.check_trained("regions" if by == "objects" else "match")
+
+
 def ranked_again(
     model: "Model",
     index: Index,
@@ -276,30 +294,24 @@ def ranked_again(
 ) -> list[Hit]:
     """Hits by how they and what is asked match, or by how much likelier it makes their objects, with that as score.
 
-    Where objects are read, pictures without any in the index are left out.
+    What is asked has passed `check_ranking`. Where objects are read, pictures without any in the index are left out.
 
     Raises:
-      UserError: what is asked is no single text or picture, or objects are missing.
+      UserError: no picture has objects in the index.
     """
-    asked_for = {"match": ({"text", "image"},), "objects": ({"text", "image"},) if of == "image" else ()}
-    if len(parts) != 1 or parts[0][0] <= 0 or {parts[0][1], of} not in asked_for[by]:
-        raise UserError(
-            "hits are ranked again by how a text and a picture match: ask with one text and of='image', or with one "
-            "picture and of='text' (by='objects' with one text and of='image' alone)"
-        )
     asked = parts[0][2]
+    if not hits:
+        return []
     if of == "text":
-        found = model.match([hit.name for hit in hits], asked, boxes)
-        return _by_score(hits, found)
-    if boxes is not None:
-        raise UserError("boxes are of the picture that is asked; those of pictures that are found are in the index")
+        return _by_score(hits, model.match([hit.name for hit in hits], asked, boxes))
     if by == "match" and not model.config.model.regions.given:
         return _by_score(hits, model.match(asked, [str(Path(index.root) / hit.name) for hit in hits]))
     hits = [hit for hit in hits if hit.name in index.regions]
     if not hits:
         raise UserError(
             "pictures are ranked again by their objects, and the index has none of these: write them in a column "
-            "'boxes' of metadata.jsonl beside the pictures (docs/data.md) and make it anew, or leave rerank out"
+            f"{model.config.data.regions_column or 'boxes'!r} of metadata.jsonl beside the pictures (docs/data.md) and "
+            "make it anew, or leave rerank out"
         )
     those = [index.regions[hit.name] for hit in hits]
     if by == "objects":

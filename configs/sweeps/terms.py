@@ -3,13 +3,14 @@
     python launch/pretrain.py --config=configs/semantic.py
     python launch/sweep.py --config=configs/sweeps/terms.py --jobs=2     two CPU cores, half an hour (6 runs)
 
-All tasks go on from the semantic run, so that both arms know as much. Characters are summed over the same words, each
-read off all others. The table is docs/results/terms.md.
+All tasks go on from the semantic run, so that both arms know as much. What is to be compared is "words/bits" of the
+first arm, words that are masked whole, with "words/characters/bits" of the second, the characters of the same words
+summed, each read off all others. The table is docs/results/terms.md.
 """
 
 from ml_collections import ConfigDict
 
-BEGUN = {"begin_from": "runs/semantic", "steps": 600, "data.first_grade": "", "evaluation.names": ("objects",)}
+BEGUN_SEMANTIC = {"begin_from": "runs/semantic", "steps": 600, "data.first_grade": "", "evaluation.names": ("objects",)}
 
 
 def get_config() -> ConfigDict:
@@ -18,7 +19,7 @@ def get_config() -> ConfigDict:
         {
             "name": "terms",
             "base": "configs/semantic.py",
-            "arms": {"words": BEGUN, "characters": BEGUN | {"objectives.regions.unit": "character"}},
+            "arms": {"words": BEGUN_SEMANTIC, "characters": BEGUN_SEMANTIC | {"objectives.regions.unit": "character"}},
             "seeds": (0, 1, 2),
             "metrics": (
                 "playroom/objects/words/bits",

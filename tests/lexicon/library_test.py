@@ -17,7 +17,7 @@ def records():
 
 @pytest.fixture(scope="module")
 def library(records):
-    return libraries.build(records, 16)
+    return libraries.build(records, 16, seen="32 px, crop")
 
 
 def test_a_text_has_many_crops_and_a_crop_one_text(library, records):
@@ -45,7 +45,7 @@ def test_it_comes_back_bit_by_bit(library, tmp_path):
         library.save(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     again = libraries.load(tmp_path / "a")
-    assert again.texts == library.texts and again.records == library.records
+    assert again.texts == library.texts and again.records == library.records and again.seen == library.seen
     np.testing.assert_array_equal(again.pictures, library.pictures)
     np.testing.assert_array_equal(again.crops, library.crops)
     np.testing.assert_array_equal(again.text_of, library.text_of)

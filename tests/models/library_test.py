@@ -15,7 +15,7 @@ from xmjax.data.source import picture_id, stable_id
 from xmjax.errors import UserError
 from xmjax.evaluation.run import check_apart
 from xmjax.lexicon import library as libraries
-from xmjax.models.library import mentioned, nearest, opened, standard_images, tables
+from xmjax.models.library import manifest, mentioned, nearest, opened, standard_images, tables
 from xmjax.models.regions import erased
 from xmjax.objectives import make, options, total_loss
 from xmjax.training.step import init, make_model
@@ -248,5 +248,9 @@ def test_what_cannot_work_is_one_line(with_library, make_config, config, records
     check_apart(config, Playroom("val").read(range(5)))
     with pytest.raises(UserError, match="holds the same records out"):
         check_apart(config, records[:1])
-    with pytest.raises(UserError, match="holds the same records out"):
+    with pytest.raises(UserError, match="crops of 1 held-out pictures"):
         check_apart(config, [dataclasses.replace(records[0], id="another of the same picture")])
+    assert manifest(config)["library"] == opened(config.model.library.path).digest
+    libraries.build(records, 8, seen="64 px, crop").save(tmp_path / "larger")
+    with pytest.raises(UserError, match="knows pictures as 64 px, crop, and this run reads them as 32 px, stretch"):
+        manifest(with_library(**{"model.library.path": str(tmp_path / "larger")}))

@@ -38,16 +38,15 @@ def check_apart(config: Config, records: Sequence[Record]) -> None:
     """Raises UserError where the model's library has crops of held-out records, which would find themselves."""
     if path := config.model.library.path:
         ids, pictures = (set(column.tolist()) for column in library.opened(path).origins.T)
-        shared = [
-            record.id
-            for record in records
-            if int(stable_id(record.id)) in ids or (record.image is not None and int(picture_id(record)) in pictures)
-        ]
-        if shared:
-            raise UserError(
-                f"config.model.library.path={path} has crops of {len(shared)} held-out records, such as {shared[0]}: "
-                "make it with launch/prepare.py library from a run that holds the same records out"
-            )
+        for what, shared in (
+            ("records", [r.id for r in records if int(stable_id(r.id)) in ids]),
+            ("pictures", [r.id for r in records if r.image is not None and int(picture_id(r)) in pictures]),
+        ):
+            if shared:
+                raise UserError(
+                    f"config.model.library.path={path} has crops of {len(shared)} held-out {what}, such as that of "
+                    f"{shared[0]}: make it with launch/prepare.py library from a run that holds the same records out"
+                )
 
 
 class Evaluation:

@@ -36,7 +36,8 @@ class Library:
       crops: uint8 RGB.
       text_of: index of each crop's text.
       records: id of the record that each crop was cut from.
-      pictures: `data.source.picture_id` of that record.
+      pictures: `data.source.picture_id` of that record, as a model sees it.
+      seen: how that model sees pictures, by which they are known; "" where nothing is told of it.
     """
 
     texts: tuple[str, ...]
@@ -44,6 +45,7 @@ class Library:
     text_of: Int[np.ndarray, " N"]
     records: tuple[str, ...]
     pictures: Int32[np.ndarray, " N"]
+    seen: str = ""
 
     @functools.cached_property
     def components(self) -> tuple[Float32[np.ndarray, " P"], Float32[np.ndarray, "P F"]]:
@@ -104,13 +106,13 @@ class Library:
         """What identifies the library."""
         parts = (
             repr(self.texts).encode(), self.crops.tobytes(), self.text_of.tobytes(), repr(self.records).encode(),
-            self.pictures.tobytes(),
+            self.pictures.tobytes(), self.seen.encode(),
         )  # fmt: skip
         return hashlib.blake2b(b"\0".join(parts), digest_size=16).hexdigest()
 
     def save(self, path: Path) -> None:
         """Writes the library; equal ones are equal byte for byte."""
-        about = json.dumps({"version": VERSION, "texts": self.texts, "records": self.records})
+        about = json.dumps({"version": VERSION, "texts": self.texts, "records": self.records, "seen": self.seen})
         # One entry of metadata: the format writes several in any order.
         arrays = {"crops": self.crops, "text_of": self.text_of, "pictures": self.pictures}
         save_file(arrays, path, {METADATA: about})
@@ -126,14 +128,23 @@ def load(path: Path) -> Library:
         with safetensors.safe_open(path, "numpy") as file:
             about = json.loads((file.metadata() or {}).get(METADATA, "{}"))
             if about.get("version") != VERSION:
-                raise UserError(f"{path} is no library of version {VERSION}: make it with launch/prepare.py library")
+                raise UserError(
+                    f"{path} is no library of version {VERSION}: make it with launch/prepare.py library, and train "
+                    "runs that read one of before again"
+                )
             crops, text_of, pictures = map(file.get_tensor, ("crops", "text_of", "pictures"))
-            return Library(tuple(about["texts"]), crops, text_of, tuple(about["records"]), pictures)
+            return Library(tuple(about["texts"]), crops, text_of, tuple(about["records"]), pictures, about["seen"])
     except (OSError, safetensors.SafetensorError, LookupError, ValueError) as error:
         raise UserError(f"{path} cannot be read as a library ({error}): launch/prepare.py library makes one") from None
 
 
-def build(records: Sequence[Record], size: int, most: int = 0, pictures: Sequence[np.int32] | None = None) -> Library:
+def build(
+    records: Sequence[Record],
+    size: int,
+    most: int = 0,
+    pictures: Sequence[np.int32] | None = None,
+    seen: str = "",
+) -> Library:
     """The library of what records show in their regions; a text's equal crops are kept once.
 
     Args:
@@ -141,6 +152,7 @@ def build(records: Sequence[Record], size: int, most: int = 0, pictures: Sequenc
       size: side of a crop in pixels.
       most: crops of a text that are kept, the first ones; 0 keeps all.
       pictures: `data.source.picture_id` of the records as a model sees them, where crops are cut from larger pictures.
+      seen: how it sees them.
     """
     kept: dict[str, dict[bytes, tuple[np.ndarray, str, np.int32]]] = {}
     for k, record in enumerate(records):
@@ -154,9 +166,9 @@ def build(records: Sequence[Record], size: int, most: int = 0, pictures: Sequenc
                 of_text.setdefault(crop.tobytes(), (crop, record.id, picture))
     texts = tuple(sorted(text for text, crops in kept.items() if crops))
     entries = [(i, *entry) for i, text in enumerate(texts) for entry in kept[text].values()]
-    text_of, crops, ids, pictures = zip(*entries, strict=True) if entries else ((), (), (), ())
+    text_of, crops, ids, known = zip(*entries, strict=True) if entries else ((), (), (), ())
     crops = np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
-    return Library(texts, crops, np.array(text_of, np.int32), ids, np.array(pictures, np.int32))
+    return Library(texts, crops, np.array(text_of, np.int32), ids, np.array(known, np.int32), seen)
 
 
 def cut(image: UInt8[np.ndarray, "Y X 3"], box: Sequence[float], size: int) -> UInt8[np.ndarray, "S S 3"] | None:

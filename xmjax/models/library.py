@@ -16,7 +16,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Integer, UInt8, UInt16, UInt32
 
 from xmjax import vocab
-from xmjax.config import ModelConfig
+from xmjax.config import Config, ModelConfig
 from xmjax.data.arrays import text_ids
 from xmjax.data.source import stable_id
 from xmjax.errors import UserError
@@ -31,6 +31,7 @@ class Tables(NamedTuple):
 
     Attributes:
       digest: what identifies the library.
+      seen: how pictures were seen by which it knows them.
       texts: the standard texts.
       mean: of the pixels of crops.
       components: from pixels to features, which have a mean square of one over the library.
@@ -47,6 +48,7 @@ class Tables(NamedTuple):
     """
 
     digest: str
+    seen: str
     texts: tuple[str, ...]
     mean: Float32[np.ndarray, " P"]
     components: Float32[np.ndarray, "P F"]
@@ -72,9 +74,27 @@ def opened(path: str) -> Tables:
     return _opened(file, file.stat().st_mtime_ns if file.is_file() else 0)
 
 
-def manifest(config: ModelConfig) -> dict[str, str]:
-    """What identifies the library that a model looks things up in; nothing without one."""
-    return {"library": opened(config.library.path).digest} if config.library.path else {}
+def manifest(config: Config) -> dict[str, str]:
+    """What identifies the library that a model looks things up in; nothing without one.
+
+    Raises:
+      UserError: the library knows pictures by another size, so that a row's own would not be passed over.
+    """
+    if not (path := config.model.library.path):
+        return {}
+    library = opened(path)
+    if library.seen not in ("", seen_as(config)):
+        raise UserError(
+            f"config.model.library.path={path} knows pictures as {library.seen}, and this run reads them as "
+            f"{seen_as(config)}: make it with launch/prepare.py library from a run that reads them so too, a smoke run "
+            "for one (crops may be of any size, with --pictures)"
+        )
+    return {"library": library.digest}
+
+
+def seen_as(config: Config) -> str:
+    """How a run sees pictures, by the pixels of which they are known."""
+    return f"{config.model.image.size} px, {config.data.fit}"
 
 
 @functools.lru_cache(4)
@@ -103,7 +123,7 @@ def tables(library: libraries.Library) -> Tables:
     hashes = np.array([hash_word(one) for one in data], np.uint32)
     by_hash = np.argsort(hashes, kind="stable").astype(np.int32)
     return Tables(
-        library.digest(), library.texts, mean, components, features, text_of,
+        library.digest(), library.seen, library.texts, mean, components, features, text_of,
         origins, np.argsort(origins, 0, kind="stable").astype(np.int32), (of_record, of_picture), total, count,
         hashes[by_hash], by_hash, np.array([len(x) for x in data], np.int32),
     )  # fmt: skip

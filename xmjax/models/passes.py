@@ -13,6 +13,11 @@ from xmjax.models.crossmodal import concatenate
 from xmjax.models.embedders import Tokens
 
 
+def origins(batch: Mapping[str, Array]) -> Int[Array, "B O"]:
+    """Ids of each row's record, and of its picture where it has one, which other records may have too."""
+    return jnp.stack([batch[name] for name in ("id", "picture_id") if name in batch], 1)
+
+
 class Passes:
     """Lazily computed passes.
 
@@ -53,8 +58,8 @@ class Passes:
 
     @property
     def origins(self) -> Int[Array, "B O"]:
-        """What tells each row's record, and its picture where it has one, which other records may have too."""
-        return jnp.stack([self.batch[name] for name in ("id", "picture_id") if name in self.batch], 1)
+        """`origins` of the batch."""
+        return origins(self.batch)
 
     def text(self, ids: Integer[Array, "R L"], every: int = 1) -> Tokens:
         """Tokens of texts of the batch's records, as many of each next to each other.

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Integer
 from xmjax import sharding
 from xmjax.config import Config
 from xmjax.errors import UserError
+from xmjax.models.passes import origins
 from xmjax.objectives import base, chunks
 from xmjax.objectives.chunks import Side, Totals
 from xmjax.training import flops
@@ -176,8 +177,8 @@ def positives(batch, first: str, second: str) -> Bool[Array, "R K"]:
 def known(batch, modality: str, other: str) -> Known:
     """What tells which rows of a modality belong to which rows of another."""
     count = batch["text"].shape[1] if modality == "text" else 1
-    names = ("id", "picture_id") if "image" in (modality, other) and "picture_id" in batch else ("id",)
-    ids = repeat(jnp.stack([batch[name] for name in names], -1), "b n -> (b c) n", c=count)
+    ids = origins(batch) if "image" in (modality, other) else batch["id"][:, None]
+    ids = repeat(ids, "b n -> (b c) n", c=count)
     if {modality, other} != {"image", "text"}:
         return Known(ids, jnp.zeros((len(ids), 0), jnp.int32))
     return Known(ids, batch["caption_id"].reshape(len(ids), -1))  # an image has all of its record's, a text one

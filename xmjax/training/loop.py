@@ -79,7 +79,7 @@ def train(config: Config, workdir: Path) -> Scores:
         rows = sharding.local_rows(mesh, config.batch_size)
         objectives = make(config)
         streams = open_streams(config, features(objectives))
-        data_manifest = manifest(streams) | library.manifest(config.model)
+        data_manifest = manifest(streams) | library.manifest(config)
         if newest is not None:
             checkpoints.check_manifest(data_manifest, meta["manifest"], workdir)
         for name, said in data_manifest.items() if main and newest is None else ():
