@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from xmjax.data.arrays import text_ids
 from xmjax.models.crossmodal import clamped, concatenate
 from xmjax.objectives import make, total_loss
 from xmjax.training.step import init, make_model
@@ -152,3 +153,18 @@ def test_a_scale_that_has_overshot_comes_back():
     for x, to in ((1.5, 2.0), (-0.5, -1.0)):
         assert jax.grad(lambda x, to: (clamped(x, 0.0, 1.0) - to) ** 2)(jnp.float32(x), to) == 0
     assert jax.grad(lambda x: clamped(x, 0.0, 1.0))(jnp.float32(0.3)) == 1
+
+
+@pytest.mark.parametrize("embedder", ["bytes", "ngram", "units"])
+def test_a_text_is_read_the_same_beside_any_other(make_config, embedder):
+    """Also beside one that is longer, and one of nothing is read as numbers."""
+    config = make_config({"model.text.embedder": embedder, "model.text.unimodal_layers": 1})
+    params = jax.jit(lambda: init(config))().params
+    encode = jax.jit(lambda ids: make_model(config).bind({"params": params}).encode("text", ids))
+    length = config.model.text.max_bytes
+    ids = np.stack([text_ids(text, length) for text in ("a cup", "a red house, two balls", "")])
+    found = encode(ids)
+    assert np.isfinite(found.vectors).all() and not found.valid[2].any()
+    for row in range(len(ids)):
+        alone = encode(np.repeat(ids[row : row + 1], len(ids), 0))
+        np.testing.assert_allclose(alone.vectors[0], found.vectors[row], atol=1e-5)

@@ -46,7 +46,7 @@ class Crossmodal(nn.Module):
         self.embedders = {m: embedder(m, o.embedder)(c, self.dtype) for m, o in c.modalities.items()}
         self.unimodal = {m: Stack(c, o.unimodal_layers) for m, o in c.modalities.items() if o.unimodal_layers}
         self.reduce = {m: Reduce(c, o.reduce, o.keep) for m, o in c.modalities.items() if getattr(o, "reduce", "")}
-        self.places = {m: Place(c) for m in self.unimodal}
+        self.places = {m: Place(c, float(c.text.max_bytes) if m == "text" else 0.0) for m in self.unimodal}
         self.fusion = fusion(c) if c.fusion_layers else None
         self.modality = {m: self.param(f"modality_{m}", normal(0.5), (c.width,)) for m in c.modalities}
         self.absent = {m: self.param(f"absent_{m}", normal(0.5), (c.width,)) for m in c.modalities}
@@ -336,13 +336,19 @@ class Place(nn.Module):
 
     Those layers forget it: a linear map finds a token's place among sixteen in 22 of 100 tokens that have passed them,
     and then no word of place can be learned (docs/log.md).
+
+    Attributes:
+      config: of the model.
+      extent: where the last token may end; 0 is where it does, of a modality whose tokens always lie at the same
+        places. Units of texts do not, and a text must not depend on how long others of its batch are.
     """
 
     config: ModelConfig
+    extent: float = 0.0
 
     @nn.compact
     def __call__(self, spans: Float[Array, "B T K"]) -> Float[Array, "B T D"]:
-        low, high = jnp.split(spans / jnp.max(spans), 2, -1)
+        low, high = jnp.split(spans / (self.extent or jnp.max(spans)), 2, -1)
         x = waves((low + high) / 2)
         scale = (2 * x.shape[-1]) ** -0.5
         return linear(x, self.param("kernel", nn.initializers.normal(scale), (x.shape[-1], self.config.width)))
