@@ -1,6 +1,6 @@
 """Texts and objects as one input, learned by masking either and by telling whether they match (EP 3 889 830).
 
-    python launch/pretrain.py --config=configs/semantic.py          one CPU core, forty to fifty minutes
+    python launch/pretrain.py --config=configs/semantic.py          two CPU cores, twenty to forty minutes
     python launch/pretrain.py --config=configs/semantic.py:smoke    two CPU cores, under a minute, learns nothing
 
 With a library (docs/data.md) objects are told standard texts, and texts what they look like; a finished run makes it:
