@@ -69,7 +69,7 @@ class SubsetsEvaluator(Evaluator):
                 raise FloatingPointError(f"subsets/{name}: a score is no number")
             scores[f"subsets/{name}"] = float(np.mean(np.argmin(nats, 1) == answers))
             nats_of[name] = nats
-        if self.shared.any():
+        if self.shared.any() and len(self.modalities) > 1:
             alone = [np.mean((np.argmin(nats_of[m], 1) == answers)[self.shared]) for m in self.modalities]
             scores["subsets/gap/unimodal"] = float(max(alone) - min(alone))
         scores["subsets/ensemble"] = float(np.mean(np.argmin(self._ensemble(nats_of), 1) == answers))
