@@ -112,7 +112,7 @@ def test_smoke_run(name, counts, launcher, workdir):
     output = launcher.run(f"--config=configs/{name}.py:smoke", f"--workdir={workdir}")
     scores = workdir.evaluations()["step_20.json"]
     assert all(scores[f"playroom/{count}"] > 0 for count in counts)
-    shares = {k: v for k, v in scores.items() if not any(part in k for part in ("/n", "MedR", "bits_per_byte"))}
+    shares = {k: v for k, v in scores.items() if not any(part in k for part in ("/n", "MedR", "bits"))}
     assert all(0 <= value <= 1 for value in shares.values())
     assert f"playroom / {counts[0].partition('/')[0]}" in output
 
