@@ -118,7 +118,7 @@ def test_a_word_with_an_unknown_picture_is_named(root):
         made(root)
 
 
-@pytest.mark.parametrize("pictures", [0, 32])
+@pytest.mark.parametrize("pictures", [0, 24])
 def test_a_library_knows_pictures_as_the_run_sees_them_and_leaves_out_held_out_ones(
     pictures, make_config, tmp_path, monkeypatch, capsys
 ):

@@ -17,7 +17,7 @@ from xmjax.config import Config
 from xmjax.data import playroom
 from xmjax.data.arrays import caption_words
 from xmjax.data.similar import mine
-from xmjax.data.source import Record, Source, named, picture_id
+from xmjax.data.source import Record, Source, Unreadable, named, picture_id
 from xmjax.data.sources import open_source
 from xmjax.errors import UserError
 from xmjax.lexicon import ask, entities, kind_of, make_report, open_dictionary
@@ -125,7 +125,10 @@ def library(
     read = dataclasses.replace(config, model=dataclasses.replace(config.model, image=image))
     source = open_source(read, config.data, "train")
     found = source.read(range(min(limit, len(source))))
-    seen = _picture_ids(open_source(config, config.data, "train"), len(found))  # they are known by what the model sees
+    if read == config:
+        seen = [_picture_of(record) for record in found]
+    else:  # pictures are known by what the model sees of them
+        seen = _pictures_of(open_source(config, config.data, "train"), len(found))
     held_out = _held_out_pictures(config, limit)
     there = [(r, p) for r, p in zip(found, seen, strict=True) if isinstance(r, Record) and p is not None]
     kept = [(record, picture) for record, picture in there if picture not in held_out]
@@ -154,16 +157,21 @@ def _held_out_pictures(config: Config, limit: int) -> set[np.int32]:
     except UserError as error:
         print(f"no held-out pictures are looked for: {error}")
         return set()
-    return {p for p in _picture_ids(source, max(limit, config.evaluation.samples)) if p is not None}
+    return {p for p in _pictures_of(source, max(limit, config.evaluation.samples)) if p is not None}
 
 
-def _picture_ids(source: Source, count: int) -> list[np.int32 | None]:
-    """`picture_id` of the first records, None of those without a picture."""
+def _pictures_of(source: Source, count: int) -> list[np.int32 | None]:
+    """`_picture_of` the first records, which are not kept."""
     found: list[np.int32 | None] = []
     for start in range(0, min(count, len(source)), CHUNK):
         records = source.read(range(start, min(start + CHUNK, count, len(source))))
-        found += [picture_id(r) if isinstance(r, Record) and r.image is not None else None for r in records]
+        found += [_picture_of(record) for record in records]
     return found
+
+
+def _picture_of(record: Record | Unreadable) -> np.int32 | None:
+    """`picture_id`, None of what has no picture."""
+    return picture_id(record) if isinstance(record, Record) and record.image is not None else None
 
 
 @COMMANDS.register("coverage")
